@@ -1,0 +1,1 @@
+"""The public words of the project: topics, events, headers, commands; this package knows no other."""

@@ -1,0 +1,3 @@
+"""Makes the fixtures of a real Apache Kafka known to all tests."""
+
+pytest_plugins = ["tests.brokers.fixtures"]

@@ -1,0 +1,1 @@
+"""Tests of the hub, at the wire where it matters."""

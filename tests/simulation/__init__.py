@@ -1,0 +1,1 @@
+"""A deterministic world for the shard: one thread, one seed, simulated time, log and hub."""

@@ -1,0 +1,220 @@
+"""Reads a simulated cluster as outsiders do, into a history of plain data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from contracts.cloudevents import UnreadableEvent, peek_binding_id, read_event
+from contracts.commands import CommandKind, Ruling, read_verdict
+from contracts.dead_letters import FORWARDED_FROM_HEADER, LetterHeaders, read_origin_header
+from contracts.origins import Origin
+from contracts.requests import ActivatedVia, Initiator, UnbindingRequested, read_request
+from contracts.states import BindingStateChanged, read_state
+from contracts.topics import LogicalTopic, partition_of, topic_name
+from contracts.wire import ContractError, InvalidEvent
+from tests.simulation.history import (
+    CommandSeen,
+    History,
+    LetterSeen,
+    RequestSeen,
+    StateSeen,
+    VerdictSeen,
+    Written,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from contracts.cloudevents import IncomingEvent
+    from contracts.requests import RebindingRequested
+    from tests.simulation.cluster import SimCluster, Stored
+    from tests.simulation.history import Attempt
+
+
+def read_history(
+    cluster: SimCluster,
+    *,
+    partitions: int,
+    attempts: Iterable[Attempt] = (),
+    secrets: Iterable[bytes] = (),
+    at_rest: bool = True,
+    with_bytes: bool = True,
+) -> History:
+    """Return what a read_committed reader has seen of all topics since the beginning, compacted or not."""
+
+    def each(topic: LogicalTopic) -> Iterator[Stored]:
+        for partition in range(partitions):
+            yield from cluster.archive(topic_name(topic), partition)
+
+    return History(
+        requests=tuple(_request(stored, partitions) for stored in each(LogicalTopic.REQUESTS)),
+        states=tuple(_state(stored) for stored in each(LogicalTopic.STATES)),
+        letters=tuple(_letter(stored) for stored in each(LogicalTopic.DEAD_LETTERS)),
+        commands=tuple(_command(stored) for stored in each(LogicalTopic.COMMANDS)),
+        verdicts=tuple(_verdict(stored) for stored in each(LogicalTopic.VERDICTS)),
+        attempts=tuple(attempts),
+        written=tuple(_written(cluster)) if with_bytes else (),
+        secrets=frozenset(secrets),
+        at_rest=at_rest,
+    )
+
+
+def targets_of(request: UnbindingRequested | RebindingRequested) -> frozenset[str]:
+    """Name what a request wants dead; an agreement counts as the contract says, by where it was activated."""
+    if not isinstance(request, UnbindingRequested):
+        return frozenset()
+    found = set()
+    if request.access_token is not None:
+        found.add(f"token:{request.access_token}")
+    agreement = request.agreement
+    if agreement is not None and (
+        request.initiator is Initiator.MERCHANT or agreement.activated_via is ActivatedVia.BILLS_AND_UTILITIES
+    ):
+        found.add(f"agreement:{agreement.auth_merchant_id}/{agreement.merchant_agreement_id}")
+    if request.merchant_account is not None:
+        found.add(f"account:{request.merchant_account.account_id}")
+    return frozenset(found)
+
+
+def is_consulted(request: UnbindingRequested | RebindingRequested) -> bool:
+    """Say whether a request needs permission (profile platform)."""
+    return (
+        isinstance(request, UnbindingRequested)
+        and request.access_token is not None
+        and not (
+            request.initiator is Initiator.MERCHANT
+            and request.psp_id is not None
+            and request.acquirer_id is not None
+        )
+    )
+
+
+def _origin(stored: Stored) -> str:
+    return Origin(stored.topic, stored.partition, stored.offset).text
+
+
+def _request(stored: Stored, partitions: int) -> RequestSeen:
+    forwarded = read_origin_header(stored.headers, FORWARDED_FROM_HEADER)
+    # What upstream wrote itself is forged: only the worker forwards, and only in transactions.
+    true_forward = forwarded.text if forwarded is not None and stored.transaction is not None else None
+    event: IncomingEvent | None = None
+    request: UnbindingRequested | RebindingRequested | None = None
+    try:
+        event = read_event(stored.value, stored.headers)
+        request = read_request(event)
+    except ContractError:
+        pass  # it stays None: the checker then looks for a letter
+    binding_id = None if event is None else peek_binding_id(event)
+    right = binding_id is None or partition_of(binding_id, partitions) == stored.partition
+    return RequestSeen(
+        origin=_origin(stored),
+        moment=stored.moment,
+        partition_is_right=right,
+        request_id=None if event is None else event.id,
+        source=None if event is None else event.source,
+        binding_id=binding_id,
+        targets=frozenset() if request is None else targets_of(request),
+        consulted=request is not None and is_consulted(request),
+        requested_at=request.requested_at_ms if isinstance(request, UnbindingRequested) else 0,
+        expires_at=None if request is None else request.expires_at_ms,
+        forwarded_from=true_forward,
+    )
+
+
+def _number(stored: Stored) -> int | None:
+    return None if stored.transaction is None else stored.transaction.number
+
+
+def _state(stored: Stored) -> StateSeen:
+    event = read_event(stored.value, stored.headers)
+    changed = read_state(event)
+    is_change = isinstance(changed, BindingStateChanged)
+    return StateSeen(
+        partition=stored.partition,
+        offset=stored.offset,
+        moment=stored.moment,
+        transaction=_number(stored),
+        event_id=event.id,
+        saga_id=changed.saga_id,
+        binding_id=changed.binding_id,
+        request_ids=changed.request_ids,
+        sequence=changed.sequence,
+        state=changed.state.value,
+        done=tuple(step.value for step in changed.done),
+        step=None if changed.step is None else changed.step.value,
+        next_attempt_at=changed.next_attempt_at_ms if is_change else None,
+        reason=changed.reason.value if is_change and changed.reason is not None else None,
+        evidence=changed.evidence.value if is_change and changed.evidence is not None else None,
+        at=changed.at_ms,
+    )
+
+
+def _letter(stored: Stored) -> LetterSeen:
+    key = (stored.key or b"").decode()
+    if stored.value is None:
+        return LetterSeen(
+            partition=stored.partition,
+            offset=stored.offset,
+            moment=stored.moment,
+            transaction=_number(stored),
+            key=key,
+            stands=False,
+        )
+    letter = LetterHeaders.from_headers(stored.headers)
+    return LetterSeen(
+        partition=stored.partition,
+        offset=stored.offset,
+        moment=stored.moment,
+        transaction=_number(stored),
+        key=key,
+        stands=True,
+        saga_id=letter.saga_id,
+        origin=letter.origin.text,
+        sequence=letter.sequence,
+    )
+
+
+def _command(stored: Stored) -> CommandSeen:
+    try:
+        event = read_event(stored.value, stored.headers)
+    except UnreadableEvent:
+        return CommandSeen(origin=_origin(stored), command_id=None)
+    letter = event.data.get("letter")
+    return CommandSeen(
+        origin=_origin(stored),
+        command_id=event.id,
+        replay=event.type.startswith("replay"),
+        letter=letter if isinstance(letter, str) else None,
+    )
+
+
+def _verdict(stored: Stored) -> VerdictSeen:
+    verdict = read_verdict(read_event(stored.value, stored.headers))
+    return VerdictSeen(
+        offset=stored.offset,
+        moment=stored.moment,
+        transaction=_number(stored),
+        command=verdict.command_id or verdict.letter,
+        applied=verdict.ruling is Ruling.APPLIED,
+        replay=verdict.command is CommandKind.REPLAY,
+        letter=verdict.letter,
+    )
+
+
+def _written(cluster: SimCluster) -> Iterator[Written]:
+    requests = topic_name(LogicalTopic.REQUESTS)
+    for stored in cluster.written():
+        # A rerouted request is the upstream's own bytes.
+        if stored.transaction is not None and stored.topic != requests:
+            headers = b"\n".join(name.encode() + b"=" + content for name, content in stored.headers)
+            content = b"\n".join((stored.key or b"", stored.value or b"", headers))
+            yield Written(origin=_origin(stored), content=content)
+
+
+def reads(read: Callable[[IncomingEvent], object], stored: Stored) -> bool:
+    """Say whether a record keeps to its contract."""
+    try:
+        read(read_event(stored.value, stored.headers))
+    except (UnreadableEvent, InvalidEvent):
+        return False
+    return True

@@ -1,0 +1,411 @@
+"""Workers that share partitions, and what can happen to them: killed, frozen, cut off, moved, the clock jumping."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Protocol
+
+from contracts.topics import LogicalTopic, partition_of, topic_name
+from tests.simulation.cluster import SimCluster
+from tests.simulation.hub import Caller, PaymentSide, SimHub
+from tests.simulation.log import LogFaults, SimFeed, SimLog
+from tests.simulation.loop import PROCESS, Life, Process, SimLoop
+from tests.simulation.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from contracts.states import Step
+    from worker.ports import Feed, Holds, Hub, Lease, Log, Record
+
+EPOCH_MS = 1_767_225_600_000
+"""Where the simulated wall clock starts: 2026-01-01."""
+LEASE_AGE = 6.0
+SESSION = 20.0
+REBALANCE_LIMIT = 30.0
+RECORD_MOST = 64_000
+HOUR_MS = 3_600_000
+
+
+class Shard(Protocol):
+    """What the world needs of a shard."""
+
+    async def start(self) -> None:
+        """Claim the partition and open."""
+        ...
+
+    def offer(self, records: list[Record]) -> None:
+        """Take records that were fed."""
+        ...
+
+    async def drain(self) -> None:
+        """Let the partition go: no new calls, the results of the old ones written."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """All that a shard gets."""
+
+    log: Log
+    feed: Feed
+    hub: Hub
+    lease: Lease
+    holds: Holds
+    clock: Callable[[], int]
+    chance: Callable[[], float]
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimHold:
+    """A hold on one step, or on all."""
+
+    step: Step | None
+    until_at: int
+
+
+class SimHolds:
+    """`ports.Holds`: what the world holds, once it is known."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._known_from = world.loop.time() + world.random.choice((0.0, 0.0, world.random.random()))
+
+    def known(self) -> bool:
+        """Tell whether the topic has been read whole."""
+        return self._world.loop.time() >= self._known_from
+
+    def held_until(
+        self, *, step: Step, auth_client_id: str | None, merchants: Sequence[str], now_at: int
+    ) -> int | None:
+        """When the hold that covers the call ends; scopes narrower than a step are the real holds' business."""
+        del auth_client_id, merchants
+        ends = [
+            hold.until_at
+            for hold in self._world.holds
+            if hold.step in (None, step) and now_at < hold.until_at
+        ]
+        return max(ends, default=None)
+
+
+class SimLease:
+    """`ports.Lease` of one partition in one worker."""
+
+    def __init__(self, worker: SimWorker, partition: int) -> None:
+        self._worker = worker
+        self._partition = partition
+
+    def live(self) -> bool:
+        """Tell whether the worker has proven its membership within the lease's age, as far as it knows."""
+        return self._partition in self._worker.assigned and self._worker.proven()
+
+    async def wait(self) -> None:
+        """Return when it is live."""
+        while not self.live():
+            await self._worker.renewed()
+
+
+@dataclass(slots=True)
+class Seat:
+    """One shard in one worker, with what feeds it."""
+
+    shard: Shard
+    feed: SimFeed
+    log: SimLog
+    pump: asyncio.Task[None] | None = None
+
+
+@dataclass(eq=False)
+class SimWorker:
+    """One process: its shards, and what it believes of its membership."""
+
+    world: World
+    process: Process
+    seats: dict[int, Seat] = field(default_factory=dict)
+    assigned: set[int] = field(default_factory=set)
+    cut_at: float | None = None
+    """Since when it has had no contact with the group's coordinator."""
+    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    holds: SimHolds = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Let each process read the holds anew."""
+        self.holds = SimHolds(self.world)
+
+    @property
+    def name(self) -> str:
+        """Its name; a restarted worker has a new one."""
+        return self.process.name
+
+    def proven(self) -> bool:
+        """Tell whether its last proof of membership is young enough."""
+        return self.cut_at is None or self.world.loop.time() - self.cut_at < LEASE_AGE
+
+    async def renewed(self) -> None:
+        """Return when membership or assignment has changed."""
+        change: asyncio.Future[None] = self.world.loop.create_future()
+        self.waiting.append(change)
+        await change
+
+    def renew(self) -> None:
+        """Wake all that wait for a lease."""
+        waiting, self.waiting = self.waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
+
+    async def claim(self, partition: int) -> None:
+        """Open the shard of a partition that the group has given to this worker."""
+        self.assigned.add(partition)
+        seat = self.seats.get(partition)
+        if seat is None:
+            seat = self.seats[partition] = self.world.seat(self, partition)
+        if seat.pump is None:
+            seat.pump = self.world.loop.create_task(
+                seat.feed.pump(seat.shard.offer), name=f"pump {partition}"
+            )
+        self.renew()
+        await seat.shard.start()
+
+    async def revoke(self, partition: int) -> None:
+        """Drain the shard of a partition that the group takes away."""
+        seat = self.seats.get(partition)
+        if seat is not None:
+            await seat.shard.drain()
+            seat.feed.stop()
+            if seat.pump is not None:
+                seat.pump.cancel()
+                seat.pump = None
+        self.assigned.discard(partition)
+
+
+class World:
+    """One simulation: a loop, a cluster, a payment side, workers. Everything random comes from the seed."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        make_shard: Callable[[Ports], Shard],
+        partitions: int = 2,
+        calm: bool = False,
+    ) -> None:
+        self.random = Random(seed)  # noqa: S311 - a seed, no secret
+        self.loop = SimLoop(ties=None if calm else self.random.random)
+        self.network = Network(loop=self.loop, random=self.random)
+        self.partitions = partitions
+        self.side = PaymentSide()
+        self.holds: list[SimHold] = []
+        self.log_faults = LogFaults()
+        self.workers: list[SimWorker] = []
+        self.owners: dict[int, SimWorker | None] = dict.fromkeys(range(partitions))
+        self.diary: list[str] = []
+        """What was done to the world, with the step and the simulated second."""
+        self.cluster = SimCluster(
+            partitions=partitions,
+            now=self.now,
+            moment=lambda: self.loop.steps,
+            later=self.network.outside,
+            marker_delay=self.network.delay,
+            record_most=RECORD_MOST,
+        )
+        self._make_shard = make_shard
+        self._jump_ms = 0
+        self._moving = {partition: asyncio.Lock() for partition in range(partitions)}
+        self._born = 0
+        self._all: list[SimWorker] = []
+
+    # --- time ----------------------------------------------------------------
+
+    def now(self) -> int:
+        """Return the wall clock: ms since the Unix epoch, jumps included."""
+        return EPOCH_MS + self._jump_ms + int(self.loop.time() * 1000 + 0.001)
+
+    def jump(self, milliseconds: int) -> None:
+        """Let the wall clock jump; timers of the loop do not notice."""
+        self._jump_ms += milliseconds
+        self.note(f"the clock jumps by {milliseconds} ms")
+
+    def note(self, what: str) -> None:
+        """Write a line into the diary."""
+        self.diary.append(f"step {self.loop.steps} at {self.loop.time():.3f} s: {what}")
+
+    # --- workers ---------------------------------------------------------------
+
+    def hire(self) -> SimWorker:
+        """Start a worker; the group gives it nothing yet."""
+        self._born += 1
+        worker = SimWorker(self, Process(f"worker-{self._born}"))
+        self.workers.append(worker)
+        self._all.append(worker)
+        self.note(f"{worker.name} starts")
+        return worker
+
+    def seat(self, worker: SimWorker, partition: int) -> Seat:
+        """Make a shard with its ports; called in the worker's process."""
+        feed = SimFeed(cluster=self.cluster, network=self.network, partition=partition)
+        log = SimLog(
+            cluster=self.cluster, network=self.network, partition=partition, faults=self.log_faults
+        )
+        caller = Caller(
+            name=worker.name, now=self.now, moment=lambda: self.loop.steps, owner=self.owner_of
+        )
+        ports = Ports(
+            log=log,
+            feed=feed,
+            hub=SimHub(side=self.side, network=self.network, caller=caller),
+            lease=SimLease(worker, partition),
+            holds=worker.holds,
+            clock=self.now,
+            chance=self.random.random,
+            partitions=self.partitions,
+        )
+        return Seat(shard=self._make_shard(ports), feed=feed, log=log)
+
+    def owner_of(self, binding_id: str) -> str | None:
+        """Name the process that the group has given the binding's partition to."""
+        owner = self.owners[partition_of(binding_id, self.partitions)]
+        return None if owner is None else owner.name
+
+    def give(self, partition: int, worker: SimWorker) -> None:
+        """Give a partition without an owner to a worker."""
+        self.owners[partition] = worker
+        self.note(f"partition {partition} goes to {worker.name}")
+        self.loop.spawn(worker.process, worker.claim(partition), name=f"claim {partition}")
+
+    async def move(self, partition: int, worker: SimWorker) -> None:
+        """Move a partition: its owner drains it, as long as the group waits, and then the worker claims it."""
+        async with self._moving[partition]:
+            owner = self.owners[partition]
+            if owner is not None and owner.process.life is Life.RUNS:
+                revoked = self.loop.spawn(owner.process, owner.revoke(partition), name=f"revoke {partition}")
+                await asyncio.wait([revoked], timeout=REBALANCE_LIMIT)
+                if not revoked.done():
+                    self.note(f"{owner.name} did not let partition {partition} go in time")
+                    owner.assigned.discard(partition)
+            if worker not in self.workers:
+                worker = self.random.choice(self.workers)
+            self.give(partition, worker)
+
+    def kill(self, worker: SimWorker) -> None:
+        """Kill a worker: none of its tasks makes another step."""
+        self.note(f"{worker.name} is killed")
+        self.loop.kill(worker.process)
+        if worker in self.workers:
+            self.workers.remove(worker)
+
+    def replace(self, dead: SimWorker) -> SimWorker:
+        """Start a worker in the place of a dead one and give it the partitions."""
+        worker = self.hire()
+        for partition, owner in self.owners.items():
+            if owner is dead:
+                self.give(partition, worker)
+        return worker
+
+    def freeze(self, worker: SimWorker) -> None:
+        """Stop a worker as SIGSTOP does; after the session its partitions go to others."""
+        self.note(f"{worker.name} is frozen")
+        self.loop.freeze(worker.process)
+        self._lose_contact(worker)
+
+    def thaw(self, worker: SimWorker) -> None:
+        """Let a frozen worker go on: it believes what it believed, until it hears from the group."""
+        self.note(f"{worker.name} is thawed")
+        self.loop.thaw(worker.process)
+        self._find_contact(worker)
+
+    def cut(self, worker: SimWorker) -> None:
+        """Cut a worker off from the group's coordinator; its log and its calls still work."""
+        self.note(f"{worker.name} is cut off from the group")
+        self._lose_contact(worker)
+
+    def mend(self, worker: SimWorker) -> None:
+        """Let a worker hear from the group again."""
+        self.note(f"{worker.name} hears from the group again")
+        self._find_contact(worker)
+
+    def _lose_contact(self, worker: SimWorker) -> None:
+        since = worker.cut_at = self.loop.time()
+
+        def expire() -> None:
+            if worker.cut_at == since and worker.process.life is not Life.DEAD:
+                self._expel(worker)
+
+        self.network.outside(SESSION, expire)
+
+    def _expel(self, worker: SimWorker) -> None:
+        self.note(f"the session of {worker.name} has ended")
+        others = [other for other in self.workers if other is not worker and other.cut_at is None]
+        for partition, owner in self.owners.items():
+            if owner is worker:
+                self.owners[partition] = None
+                if others:
+                    self.give(partition, self.random.choice(others))
+
+    def _find_contact(self, worker: SimWorker) -> None:
+        def hear() -> None:
+            if worker.process.life is not Life.RUNS:
+                return
+            worker.cut_at = None
+            for partition in sorted(worker.assigned):
+                if self.owners[partition] is not worker:
+                    self.loop.spawn(
+                        worker.process, self._lost(worker, partition), name=f"lost {partition}"
+                    )
+            worker.renew()
+
+        # As after a wake-up: heartbeats and the next proof take a while, and tasks run before they do.
+        self.network.outside(self.random.random() * 3, hear)
+
+    async def _lost(self, worker: SimWorker, partition: int) -> None:
+        worker.assigned.discard(partition)
+        await worker.revoke(partition)
+        if self.owners[partition] is None:
+            self.give(partition, worker)
+
+    # --- the broker and upstream -------------------------------------------------
+
+    def send(
+        self,
+        topic: LogicalTopic,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        partition: int,
+    ) -> None:
+        """Append a record as upstream or on-call does."""
+        self.cluster.append(topic_name(topic), partition, key=key, value=value, headers=tuple(headers))
+
+    def compact(self) -> None:
+        """Compact the compacted topics of one partition up to a random offset."""
+        partition = self.random.randrange(self.partitions)
+        for topic in (LogicalTopic.JOURNAL, LogicalTopic.DEAD_LETTERS):
+            name = topic_name(topic)
+            before = self.random.randint(0, self.cluster.high_watermark(name, partition))
+            self.cluster.compact(name, partition, before=before)
+        self.note(f"partition {partition} is compacted")
+
+    def commit_group(self) -> None:
+        """Commit the group's offsets of all partitions that have an owner, as the lease does every two seconds."""
+        name = topic_name(LogicalTopic.REQUESTS)
+        for partition, owner in self.owners.items():
+            position = owner.seats[partition].feed.position() if owner and partition in owner.seats else None
+            if position is not None:
+                self.cluster.commit_group(name, partition, position)
+
+    # --- the end -------------------------------------------------------------------
+
+    def misuses(self) -> list[str]:
+        """Return what shards did that their ports forbid, and what nobody caught."""
+        seats = [seat for worker in self._all for seat in worker.seats.values()]
+        found = [line for seat in seats for line in (*seat.log.misuses, *seat.feed.misuses)]
+        return found + self.loop.complaints
+
+
+def inside(process: Process) -> bool:
+    """Say whether the running step belongs to the process."""
+    return PROCESS.get() is process

@@ -1,0 +1,1 @@
+"""The room that knows Kafka: nothing outside it imports aiokafka or FastStream."""

@@ -1,0 +1,114 @@
+"""Foreign errors become ours here, and nowhere else: what a Kafka error means for a shard.
+
+aiokafka                                               ports.LogError
+ProducerFenced, InvalidProducerEpoch               →   Fenced
+too large, not permitted, topic missing or refused →   WriteRefused
+everything else, time-outs and lost answers too    →   LogInterrupted
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import errors as kafka
+
+from worker.ports import Fenced, LogError, LogInterrupted, WriteRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class InvalidRecord(kafka.BrokerResponseError):
+    """The broker looked at a record and refuses it: no key on a compacted topic, for example."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "The broker refuses the record."
+
+
+class ProducerFencedByBroker(kafka.BrokerResponseError):
+    """A newer producer has this transactional id."""
+
+    errno = 90
+    message = "PRODUCER_FENCED"
+    description = "A newer producer has this transactional id."
+
+
+class FencedInstanceId(kafka.BrokerResponseError):
+    """Another process has joined the group under this group.instance.id."""
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+    description = "Another process has joined the group under this group.instance.id."
+
+
+# aiokafka 0.14 does not know these codes and would answer "unknown error", which hides what they mean.
+for _error in (InvalidRecord, ProducerFencedByBroker, FencedInstanceId):
+    kafka.kafka_errors.setdefault(_error.errno, _error)
+
+_FENCED: Final = (kafka.ProducerFenced, kafka.InvalidProducerEpoch, ProducerFencedByBroker)
+
+_TO_DO: Final[dict[type[BaseException], str]] = {
+    kafka.MessageSizeTooLargeError: (
+        "larger than the topic's max.message.bytes; lower limits.record_bytes or raise that"
+    ),
+    kafka.RecordListTooLargeError: (
+        "larger than the topic's segment.bytes; lower limits.record_bytes or raise that"
+    ),
+    kafka.TopicAuthorizationFailedError: "no permission; grant Write and Describe on the topic",
+    kafka.TransactionalIdAuthorizationFailed: (
+        "no permission; grant Write and Describe on the transactional ids with this application's prefix"
+    ),
+    kafka.ClusterAuthorizationFailedError: "no permission; grant IdempotentWrite on the cluster",
+    kafka.UnknownTopicOrPartitionError: "topic or partition is missing; run `unbinding topics check`",
+    kafka.InvalidTopicError: "not a topic one may write to; check topics.prefix",
+    kafka.PolicyViolationError: "a policy of the cluster forbids it; ask who runs the cluster",
+    kafka.InvalidTimestampError: "record time out of the topic's bounds; check this machine's clock",
+    kafka.InvalidTransactionTimeout: "transaction.max.timeout.ms of the cluster is too short; raise it",
+    InvalidRecord: "the broker refuses the record's form; check the topic's cleanup.policy",
+}
+REFUSED: Final = tuple(_TO_DO)
+
+
+def fault_of(error: BaseException, *, doing: str) -> LogError:
+    """Return what this error means, with a text that says what was done, where, and what to do.
+
+    aiokafka wraps the error that stopped a producer: the chain of causes is searched.
+    """
+    chain = tuple(_causes(error))
+    for cause in chain:
+        if isinstance(cause, _FENCED):
+            return Fenced(f"{doing}: fenced, another owner has the partition")
+        if isinstance(cause, REFUSED):
+            return WriteRefused(f"{doing}: {type(cause).__name__}: {_to_do(cause)}")
+    last = chain[-1]
+    what = (
+        "no answer in time"
+        if isinstance(last, TimeoutError)
+        else f"{type(last).__name__}: {last}".rstrip(": ")
+    )
+    return LogInterrupted(f"{doing}: {what}; restore and try again")
+
+
+def read_fault_of(error: BaseException, *, doing: str) -> LogInterrupted:
+    """Return what an error means where nothing was to be written: it may pass, whatever it is."""
+    last = tuple(_causes(error))[-1]
+    if isinstance(last, REFUSED):
+        what = f"{type(last).__name__}: {_to_do(last)}"
+    elif isinstance(last, TimeoutError):
+        what = "no answer in time; is the broker reachable?"
+    else:
+        what = f"{type(last).__name__}: {last}".rstrip(": ")
+    return LogInterrupted(f"{doing}: {what}")
+
+
+def _to_do(error: BaseException) -> str:
+    return next(text for kind, text in _TO_DO.items() if isinstance(error, kind))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        # Behind a time-out stands only the cancellation that it was made of.
+        cause = None if isinstance(cause, TimeoutError) else cause.__cause__

@@ -1,0 +1,167 @@
+"""A lane fetches some inputs of all open shards over its own connections, and delivers them at once.
+
+There are two: requests, and commands with notices. So a quiet input's long poll never holds up a busy one,
+and the request that is sent most often names a third of the partitions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from worker.kafka.records import to_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from worker.kafka.feed import PartitionFeed
+    from worker.kafka.reader import Fetched, Reader
+    from worker.ports import Input, Observer, Record
+
+_Fetch = "asyncio.Task[dict[TopicPartition, Fetched]]"
+_RETRY_S: Final = 0.25
+
+
+class Outlet(Protocol):
+    """One shard, as a lane sees it."""
+
+    @property
+    def feed(self) -> PartitionFeed:
+        """What it wants, and from where."""
+        ...
+
+    def offer(self, records: Sequence[Record]) -> None:
+        """Take these records, in order, without waiting."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What was asked for in one fetch, of one partition."""
+
+    source: Input
+    outlet: Outlet
+    era: int
+
+
+class Lane:
+    """Fetches and delivers until it is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        reader: Reader,
+        topics: Mapping[Input, str],
+        outlets: Callable[[], Mapping[int, Outlet]],
+        wait_ms: int,
+        pace_ms: int,
+        partition_bytes: int,
+        observer: Observer,
+    ) -> None:
+        """Take the lane's own reader, its inputs' topics, and the shards by partition.
+
+        ``wait_ms``: how long a broker holds an empty answer back, and so how long a reopened partition may
+        wait for the next fetch; ``pace_ms``: the least time between two fetches from a broker, to spare CPU.
+        """
+        self._reader = reader
+        self._topics = topics
+        self._outlets = outlets
+        self._wait_ms = wait_ms
+        self._pace_s = pace_ms / 1000
+        self._partition_bytes = partition_bytes
+        self._observer = observer
+        self._changed = asyncio.Event()
+        self._fetches: dict[
+            asyncio.Task[dict[TopicPartition, Fetched]], tuple[int, dict[TopicPartition, _Wish]]
+        ]
+        self._fetches = {}
+
+    def wake(self) -> None:
+        """Look again at what is wanted."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Fetch and deliver until cancelled."""
+        changed = asyncio.create_task(self._changed.wait())
+        try:
+            while True:
+                retry_s = await self._send()
+                await asyncio.wait(
+                    {changed, *self._fetches}, timeout=retry_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if changed.done():
+                    self._changed.clear()
+                    changed = asyncio.create_task(self._changed.wait())
+                for fetch in [fetch for fetch in self._fetches if fetch.done()]:
+                    self._deliver(fetch)
+        finally:
+            tasks: list[asyncio.Task[Any]] = [changed, *self._fetches]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._fetches.clear()
+
+    async def _send(self) -> float | None:
+        """Start a fetch from every broker that has something wanted and is not asked yet."""
+        wishes: dict[TopicPartition, _Wish] = {}
+        positions: dict[TopicPartition, int] = {}
+        for partition, outlet in self._outlets().items():
+            for source, position in outlet.feed.wanted(self._topics.keys()).items():
+                tp = TopicPartition(self._topics[source], partition)
+                wishes[tp] = _Wish(source, outlet, outlet.feed.era)
+                positions[tp] = position
+        if not positions:
+            return None
+        try:
+            nodes, unknown = await self._reader.leaders(positions)
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            self._trouble(wishes, error)
+            return _RETRY_S
+        busy = {node for node, _ in self._fetches.values()}
+        for node, group in nodes.items():
+            if node not in busy:
+                fetch = asyncio.create_task(self._paced(node, {tp: positions[tp] for tp in group}))
+                self._fetches[fetch] = node, {tp: wishes[tp] for tp in group}
+        return _RETRY_S if unknown else None
+
+    async def _paced(
+        self, node: int, positions: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Fetched]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        found = await self._reader.fetch_from(
+            node, positions, committed=True, wait_ms=self._wait_ms, partition_bytes=self._partition_bytes
+        )
+        failed = all(fetched.error is not None for fetched in found.values())
+        rest = (_RETRY_S if failed else self._pace_s) - (loop.time() - began)
+        if found and rest > 0:
+            await asyncio.sleep(rest)
+        return found
+
+    def _deliver(self, fetch: asyncio.Task[dict[TopicPartition, Fetched]]) -> None:
+        _node, wishes = self._fetches.pop(fetch)
+        for tp, fetched in fetch.result().items():
+            wish = wishes[tp]
+            feed = wish.outlet.feed
+            if feed.era != wish.era or wish.source not in feed.wanted(self._topics.keys()):
+                continue  # sought, shut or paused meanwhile: it will be asked for again
+            if fetched.error is not None:
+                self._trouble({tp: wish}, fetched.error)
+                continue
+            feed.trouble.pop(wish.source, None)
+            feed.advance(wish.source, fetched.position)
+            if fetched.records:
+                wish.outlet.offer(
+                    [to_record(record, source=wish.source, tp=tp) for record in fetched.records]
+                )
+
+    def _trouble(self, wishes: Mapping[TopicPartition, _Wish], error: Exception) -> None:
+        for tp, wish in wishes.items():
+            trouble = f"{tp.topic}/{tp.partition} cannot be read: {error!r}"
+            if wish.outlet.feed.trouble.get(wish.source) != trouble:
+                self._observer.log("input.missed", partition=tp.partition, topic=tp.topic, cause=trouble)
+            wish.outlet.feed.trouble[wish.source] = trouble

@@ -1,0 +1,298 @@
+"""Reading without a group: bounds, and records from given positions; no consumer, no background work.
+
+aiokafka's consumer would do, but for four things: it keeps records of before a seek, it loses a batch to one
+odd header, it costs twice the CPU a record, and what it fetches depends on when its own tasks ran.
+One question, one answer is simpler to reason about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from aiokafka import errors as kafka
+from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.protocol.commit import OffsetFetchRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
+from aiokafka.structs import TopicPartition
+
+from worker.kafka.batches import CorruptBatch, read_batches
+from worker.kafka.connection import client_arguments
+from worker.kafka.faults import read_fault_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+
+    from worker.kafka.batches import LogRecord
+    from worker.kafka.connection import Connection
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+EARLIEST: Final = -2
+LATEST: Final = -1
+_READ_COMMITTED: Final = 1
+_READ_UNCOMMITTED: Final = 0
+_NONE: Final = -1
+_FULL_ANSWER_BYTES: Final = 50 * 1024 * 1024
+_RETRY_S: Final = 0.05
+_HOPELESS: Final = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.SaslAuthenticationFailed,
+)
+_MOVED: Final = (
+    kafka.NotLeaderForPartitionError,
+    kafka.LeaderNotAvailableError,
+    kafka.UnknownTopicOrPartitionError,
+    kafka.ReplicaNotAvailableError,
+    kafka.KafkaStorageError,
+    kafka.StaleMetadata,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """What one fetch brought of one partition."""
+
+    records: list[LogRecord]
+    position: int
+    """Where to go on: after markers and emptied batches too."""
+    high_watermark: int = _NONE
+    last_stable_offset: int = _NONE
+    error: Exception | None = None
+    """Why there is nothing; the position has not moved."""
+
+
+class Reader:
+    """Asks brokers for offsets and records; long polls want a reader of their own."""
+
+    def __init__(self, connection: Connection, *, role: str, limit_ms: int = 10_000) -> None:
+        self._connection = connection
+        self._role = role
+        self._limit_s = limit_ms / 1000
+        self._client: AIOKafkaClient | None = None
+        self._starting = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close the connections. A closed reader opens them again when it is used."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    async def offsets(self, partitions: Collection[TopicPartition], *, at: int) -> dict[TopicPartition, int]:
+        """Return each partition's first offset (``EARLIEST``) or high watermark (``LATEST``).
+
+        Raises LogInterrupted after the time limit.
+        """
+        found: dict[TopicPartition, int] = {}
+
+        async def ask(client: AIOKafkaClient) -> dict[TopicPartition, int]:
+            nodes, _unknown = await self.leaders(partitions - found.keys())
+            for node, group in nodes.items():
+                topics = _by_topic((tp, (tp.partition, at)) for tp in group)
+                # Uncommitted: asked for "committed", the broker tells the last stable offset as the end.
+                answer = await client.send(node, OffsetRequest(_NONE, _READ_UNCOMMITTED, topics))
+                for topic, parts in answer.topics:
+                    for partition, code, _time, offset in parts:
+                        _raise_for(code)
+                        found[TopicPartition(topic, partition)] = offset
+            missing = partitions - found.keys()
+            if missing:
+                raise kafka.UnknownTopicOrPartitionError(_names(missing))
+            return found
+
+        partitions = set(partitions)
+        return await self._tried(ask, doing=f"ask for offsets of {_names(partitions)}")
+
+    async def committed(self, group: str, partition: TopicPartition) -> int | None:
+        """Return the group's committed offset, ``None`` without one. Raises LogInterrupted."""
+
+        async def ask(client: AIOKafkaClient) -> int | None:
+            node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+            request = OffsetFetchRequest(group, [(partition.topic, [partition.partition])])
+            answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            # Since version 2 an error of the whole group stands apart, and then there is no topic.
+            _raise_for(getattr(answer, "error_code", 0))
+            ((_topic, ((_partition, offset, _metadata, code),)),) = answer.topics
+            _raise_for(code)
+            return None if offset == _NONE else int(offset)
+
+        return await self._tried(ask, doing=f"ask for the commit of group {group} in {_names([partition])}")
+
+    async def partition_count(self, topic: str) -> int:
+        """Return how many partitions a topic has, 0 if there is none. Raises LogInterrupted."""
+
+        async def ask(client: AIOKafkaClient) -> int:
+            await client.add_topic(topic)
+            return len(client.cluster.partitions_for_topic(topic) or ())
+
+        return await self._tried(ask, doing=f"ask for the partitions of {topic}")
+
+    async def leaders(
+        self, partitions: Iterable[TopicPartition]
+    ) -> tuple[dict[int, list[TopicPartition]], list[TopicPartition]]:
+        """Group partitions by the broker that leads them; the second list has no leader, or no known one yet.
+
+        Does not wait for brokers once connected: unknown leaders are looked for in the background.
+        Raises what aiokafka raises, OSError or TimeoutError if there is no connection yet.
+        """
+        client = await self._ready()
+        nodes: dict[int, list[TopicPartition]] = defaultdict(list)
+        unknown = []
+        for tp in partitions:
+            node = client.cluster.leader_for_partition(tp)
+            if node is None or node == _NONE:
+                unknown.append(tp)
+            else:
+                nodes[node].append(tp)
+        for topic in {tp.topic for tp in unknown}:
+            client.add_topic(topic)
+        if unknown:
+            client.force_metadata_update()
+        return nodes, unknown
+
+    async def fetch(
+        self, partition: TopicPartition, position: int, *, committed: bool, wait_ms: int, partition_bytes: int
+    ) -> Fetched:
+        """Fetch once from one partition; see ``fetch_from``. What goes wrong is in the ``error``."""
+        failure: Exception = kafka.LeaderNotAvailableError()
+        try:
+            for node in (await self.leaders([partition]))[0]:
+                found = await self.fetch_from(
+                    node,
+                    {partition: position},
+                    committed=committed,
+                    wait_ms=wait_ms,
+                    partition_bytes=partition_bytes,
+                )
+                return found[partition]
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            failure = error
+        return Fetched(records=[], position=position, error=failure)
+
+    async def fetch_from(
+        self,
+        node: int,
+        positions: Mapping[TopicPartition, int],
+        *,
+        committed: bool,
+        wait_ms: int,
+        partition_bytes: int,
+    ) -> dict[TopicPartition, Fetched]:
+        """Fetch once from one broker, which waits at most ``wait_ms`` for the first byte to come.
+
+        What goes wrong is in each partition's ``error``. Never raises for Kafka.
+        """
+        request = FetchRequest(
+            wait_ms,
+            1,
+            _FULL_ANSWER_BYTES,
+            _READ_COMMITTED if committed else _READ_UNCOMMITTED,
+            _by_topic((tp, (tp.partition, at, partition_bytes)) for tp, at in positions.items()),
+        )
+        try:
+            client = await self._ready()
+            answer = await client.send(node, request)
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            return {tp: Fetched(records=[], position=at, error=error) for tp, at in positions.items()}
+        found = {}
+        for topic, parts in answer.topics:
+            for partition, code, high, stable, *_start, aborted, data in map(_v4_form(answer), parts):
+                tp = TopicPartition(topic, partition)
+                fetched = _read(positions[tp], code, data, aborted if committed else None, (high, stable))
+                found[tp] = fetched
+                if isinstance(fetched.error, _MOVED):
+                    client.force_metadata_update()
+        return found
+
+    async def _ready(self) -> AIOKafkaClient:
+        async with self._starting:
+            if self._client is None:
+                client = AIOKafkaClient(**client_arguments(self._connection, role=self._role))
+                try:
+                    async with asyncio.timeout(self._limit_s):
+                        await client.bootstrap()
+                except BaseException:
+                    await client.close()
+                    raise
+                self._client = client
+            return self._client
+
+    async def _tried(self, ask: Callable[[AIOKafkaClient], Awaitable[T]], *, doing: str) -> T:
+        """Ask until there is an answer; what may pass is asked again within the limit."""
+        failure: Exception = TimeoutError()
+        try:
+            async with asyncio.timeout(self._limit_s):
+                while True:
+                    try:
+                        return await ask(await self._ready())
+                    except (kafka.KafkaError, OSError) as error:
+                        failure = error
+                        if isinstance(error, _HOPELESS):
+                            break
+                        await self._refresh()
+        except TimeoutError:
+            pass  # the last try's error says more
+        raise read_fault_of(failure, doing=doing) from failure
+
+    async def _refresh(self) -> None:
+        await asyncio.sleep(_RETRY_S)
+        if self._client is not None:
+            await self._client.force_metadata_update()
+
+
+def _read(
+    position: int,
+    code: int,
+    data: bytes | None,
+    aborted: Sequence[tuple[int, int]] | None,
+    marks: tuple[int, int],
+) -> Fetched:
+    error: Exception | None = None
+    records: list[LogRecord] = []
+    after = position
+    try:
+        _raise_for(code)
+        records, after = read_batches(data or b"", position=position, aborted=aborted)
+    except (kafka.KafkaError, CorruptBatch) as failure:
+        error = failure
+    return Fetched(
+        records=records,
+        position=after,
+        high_watermark=marks[0],
+        last_stable_offset=marks[1],
+        error=error,
+    )
+
+
+def _v4_form(answer: Any) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    """Tell how to bring one partition of this answer's version to version 4's form.
+
+    (partition, error, high watermark, last stable offset, [log start,] aborted, records): since version 11 a
+    preferred replica stands before the records, which matters to clients that name their rack; we do not.
+    """
+    replica_from = 11
+    if replica_from > answer.API_VERSION:
+        return lambda part: part
+    return lambda part: (*part[:-2], part[-1])
+
+
+def _by_topic(entries: Iterable[tuple[TopicPartition, E]]) -> list[tuple[str, list[E]]]:
+    topics: dict[str, list[E]] = defaultdict(list)
+    for tp, entry in entries:
+        topics[tp.topic].append(entry)
+    return list(topics.items())
+
+
+def _raise_for(code: int) -> None:
+    if code:
+        raise kafka.for_code(code)
+
+
+def _names(partitions: Iterable[TopicPartition]) -> str:
+    return ", ".join(f"{tp.topic}/{tp.partition}" for tp in sorted(partitions))

@@ -1,0 +1,327 @@
+"""A shard's log on Kafka: one transactional producer per partition, and readers without a group."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import errors as kafka
+from aiokafka.structs import TopicPartition
+
+from contracts.topics import LogicalTopic
+from worker.kafka.faults import fault_of
+from worker.kafka.producers import Compression, bury, make_producer, start_producer
+from worker.kafka.reader import EARLIEST, LATEST, Fetched, Reader
+from worker.kafka.records import to_record
+from worker.ports import (
+    Bounds,
+    Input,
+    JournalRecord,
+    LogInterrupted,
+    Record,
+    RestoreStalled,
+    Write,
+    WriteRefused,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.producer.message_accumulator import BatchBuilder
+
+    from worker.kafka.connection import Connection
+
+INPUT_TOPICS: Final[Mapping[Input, LogicalTopic]] = {
+    Input.REQUESTS: LogicalTopic.REQUESTS,
+    Input.COMMANDS: LogicalTopic.COMMANDS,
+    Input.NOTICES: LogicalTopic.NOTICES,
+}
+_RECORD_OVERHEAD: Final = 128
+"""Bytes of a batch of one record besides key, value and headers, rounded up."""
+_HEADER_OVERHEAD: Final = 10
+_RETRY_S: Final = 0.05
+_MISSING_TOPIC_MS: Final = 3_000
+_RESTORE_WAIT_MS: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """What all shards' logs of a worker have in common. Times in milliseconds, sizes in bytes."""
+
+    application: str
+    names: Mapping[LogicalTopic, str]
+    """The topics' names on this cluster."""
+    transaction_timeout_ms: int = 10_000
+    """After this the broker aborts a dead worker's transaction, which hides later events until then."""
+    commit_limit_ms: int = 10_000
+    fence_limit_ms: int = 15_000
+    stall_limit_ms: int = 30_000
+    """A restore without progress for this long has stalled: longer than any transaction may stay open."""
+    record_bytes: int = 1_000_000
+    """Above this a record does not fit; less than ``max.message.bytes`` (Kafka's default: 1,048,588)."""
+    batch_bytes: int = 256 * 1024
+    """Records of one partition travel in batches up to this size; each batch must fit, too."""
+    restore_bytes: int = 1024 * 1024
+    compression: Compression = "none"
+
+
+class ShardLog:
+    """One shard's view of the log (ports.Log). Only the shard's own loop calls it, one call at a time."""
+
+    def __init__(
+        self, *, partition: int, connection: Connection, reader: Reader, settings: LogSettings
+    ) -> None:
+        """Take the shared ``reader``; nothing is opened before ``fence``."""
+        self._partition = partition
+        self._connection = connection
+        self._reader = reader
+        self._settings = settings
+        self._id = f"{settings.application}-{partition}"
+        self._producer: AIOKafkaProducer | None = None
+        self._burials: set[asyncio.Task[None]] = set()
+
+    @property
+    def partition(self) -> int:
+        """The partition number that this shard owns in every co-partitioned topic."""
+        return self._partition
+
+    async def fence(self) -> None:
+        """Start a fresh producer under the partition's own id; see ports.Log."""
+        self._give_up()
+        producer = make_producer(
+            self._connection,
+            transactional_id=self._id,
+            transaction_timeout_ms=self._settings.transaction_timeout_ms,
+            batch_bytes=self._settings.batch_bytes,
+            compression=self._settings.compression,
+        )
+        try:
+            await start_producer(producer, limit_ms=self._settings.fence_limit_ms)
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            raise fault_of(error, doing=f"start producer {self._id}") from error
+        self._producer = producer
+
+    async def commit(self, writes: Sequence[Write]) -> None:
+        """Write all of it in one transaction, or nothing; see ports.Log.
+
+        After any error the producer is gone. A lost answer to the end of the transaction leaves its fate to
+        the next ``fence``: the coordinator finishes or aborts it before it hands out the new producer id.
+        Raises ValueError for no writes: an empty transaction would ask nobody whether we still own the id.
+        """
+        if not writes:
+            raise ValueError("a transaction needs at least one write: an empty one proves nothing")
+        producer = self._producer
+        if producer is None:
+            raise LogInterrupted(f"commit of {self._id}: there is no producer; fence first")
+        done = False
+        try:
+            async with asyncio.timeout(self._settings.commit_limit_ms / 1000):
+                await self._transact(producer, writes)
+            done = True
+        except WriteRefused:
+            raise
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            await self._blame_missing_topic(producer, writes, error)
+            raise fault_of(error, doing=f"commit of {self._id} ({self._targets(writes)})") from error
+        finally:
+            if not done:
+                self._give_up()
+
+    def fits(self, write: Write) -> bool:
+        """Tell whether the broker would take a record of this size."""
+        size = _RECORD_OVERHEAD + len(write.key or b"") + len(write.value or b"")
+        for name, value in write.headers:
+            size += _HEADER_OVERHEAD + len(name) * 4 + len(value)
+        return size <= self._settings.record_bytes
+
+    async def journal(self) -> AsyncIterator[Sequence[JournalRecord]]:
+        """Read the journal from its start to the high watermark of now; see ports.Log.
+
+        Progress is judged by the position: markers and compaction leave gaps, and emptied batches count too.
+        """
+        tp = self._own(LogicalTopic.JOURNAL)
+        mark = (await self._reader.offsets([tp], at=LATEST))[tp]
+        position = (await self._reader.offsets([tp], at=EARLIEST))[tp]
+        loop = asyncio.get_running_loop()
+        moved = loop.time()
+        while position < mark:
+            fetched = await self._fetch(tp, position, committed=True)
+            if fetched.position > position:
+                position, moved = fetched.position, loop.time()
+                yield _journal_records(fetched, mark)
+            elif (loop.time() - moved) * 1000 >= self._settings.stall_limit_ms:
+                raise RestoreStalled(_stalled(tp, mark, position, fetched))
+            elif fetched.error is not None:
+                await asyncio.sleep(_RETRY_S)
+
+    async def bounds(self) -> Bounds:
+        """Ask for the inputs' bounds and the group's commit. Raises LogInterrupted."""
+        inputs = {source: self._own(topic) for source, topic in INPUT_TOPICS.items()}
+        starts, ends, committed = await asyncio.gather(
+            self._reader.offsets(inputs.values(), at=EARLIEST),
+            self._reader.offsets(inputs.values(), at=LATEST),
+            self._reader.committed(self._settings.application, inputs[Input.REQUESTS]),
+        )
+        return Bounds(
+            starts={source: starts[tp] for source, tp in inputs.items()},
+            ends={source: ends[tp] for source, tp in inputs.items()},
+            group_committed=committed,
+        )
+
+    async def fetch(self, *, topic: str, partition: int, offset: int) -> Record | None:
+        """Read one record again at its origin, ``None`` if it is gone or lies in no input's topic.
+
+        Raises LogInterrupted.
+        """
+        names = {self._settings.names[logical]: source for source, logical in INPUT_TOPICS.items()}
+        source = names.get(topic)
+        if source is None or not 0 <= partition < await self._reader.partition_count(topic):
+            return None
+        tp = TopicPartition(topic, partition)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.commit_limit_ms / 1000
+        while True:
+            # Uncommitted: it was read as committed once; an open transaction after it must not hide it.
+            fetched = await self._fetch(tp, offset, committed=False)
+            if fetched.position > offset:
+                found = next((record for record in fetched.records if record.offset == offset), None)
+                return None if found is None else to_record(found, source=source, tp=tp)
+            if isinstance(fetched.error, kafka.OffsetOutOfRangeError) or fetched.high_watermark == offset:
+                return None
+            if loop.time() >= deadline:
+                reason = fetched.error or "no answer in time"
+                raise LogInterrupted(f"read {topic}/{partition}/{offset} again: {reason!r}")
+            await asyncio.sleep(_RETRY_S)
+
+    async def close(self) -> None:
+        """Let the producer go. An open transaction is aborted by the broker in time."""
+        self._give_up()
+        if self._burials:
+            await asyncio.wait(self._burials)
+
+    def _own(self, topic: LogicalTopic) -> TopicPartition:
+        return TopicPartition(self._settings.names[topic], self._partition)
+
+    def _give_up(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            burial = asyncio.create_task(bury(producer), name=f"bury-{self._id}")
+            self._burials.add(burial)
+            burial.add_done_callback(self._burials.discard)
+
+    async def _fetch(self, tp: TopicPartition, position: int, *, committed: bool) -> Fetched:
+        return await self._reader.fetch(
+            tp,
+            position,
+            committed=committed,
+            wait_ms=_RESTORE_WAIT_MS,
+            partition_bytes=self._settings.restore_bytes,
+        )
+
+    async def _transact(self, producer: AIOKafkaProducer, writes: Sequence[Write]) -> None:
+        grouped = self._grouped(writes)
+        for tp in grouped:
+            await self._require(producer, tp)
+        await producer.begin_transaction()
+        rounds = {tp: _batches(producer, group) for tp, group in grouped.items()}
+        while rounds:
+            futures = [
+                await producer.send_batch(batches.pop(0), tp.topic, partition=tp.partition)
+                for tp, batches in rounds.items()
+            ]
+            await _delivered(futures)
+            rounds = {tp: batches for tp, batches in rounds.items() if batches}
+        await producer.commit_transaction()
+
+    def _grouped(self, writes: Sequence[Write]) -> dict[TopicPartition, list[Write]]:
+        names, own = self._settings.names, self._partition
+        grouped: dict[TopicPartition, list[Write]] = defaultdict(list)
+        for write in writes:
+            partition = own if write.partition is None else write.partition
+            grouped[TopicPartition(names[write.topic], partition)].append(write)
+        return grouped
+
+    async def _require(self, producer: AIOKafkaProducer, tp: TopicPartition) -> None:
+        """Raise WriteRefused unless the partition exists; aiokafka would ask for it without end."""
+        known: set[int] = producer.client.cluster.partitions_for_topic(tp.topic) or set()
+        if tp.partition in known:
+            return
+        try:
+            async with asyncio.timeout(_MISSING_TOPIC_MS / 1000):
+                known = await producer.partitions_for(tp.topic)
+        except TimeoutError:
+            known = set()
+        except kafka.KafkaError as error:
+            raise fault_of(error, doing=f"write of {self._id} to {tp.topic}/{tp.partition}") from error
+        if tp.partition not in known:
+            missing = kafka.UnknownTopicOrPartitionError()
+            raise fault_of(missing, doing=f"write of {self._id} to {tp.topic}/{tp.partition}")
+
+    async def _blame_missing_topic(
+        self, producer: AIOKafkaProducer, writes: Sequence[Write], error: BaseException
+    ) -> None:
+        """Raise WriteRefused if a time-out's cause is a topic that has gone meanwhile."""
+        if not isinstance(error, TimeoutError):
+            return
+        try:
+            async with asyncio.timeout(_MISSING_TOPIC_MS / 1000):
+                await producer.client.force_metadata_update()
+        except TimeoutError:
+            return
+        if producer.client.cluster.brokers():
+            for tp in self._grouped(writes):
+                await self._require(producer, tp)
+
+    def _targets(self, writes: Sequence[Write]) -> str:
+        return ", ".join(sorted(f"{tp.topic}/{tp.partition}" for tp in self._grouped(writes)))
+
+
+def _batches(producer: AIOKafkaProducer, writes: Sequence[Write]) -> list[BatchBuilder]:
+    batch = producer.create_batch()
+    batches = [batch]
+    for write in writes:
+        headers = list(write.headers)
+        if batch.append(timestamp=None, key=write.key, value=write.value, headers=headers) is None:
+            batch = producer.create_batch()
+            batches.append(batch)
+            batch.append(timestamp=None, key=write.key, value=write.value, headers=headers)
+    return batches
+
+
+async def _delivered(futures: Sequence[asyncio.Future[object]]) -> None:
+    """Wait for every batch; aiokafka would commit a transaction although a batch in it failed."""
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
+        for future in futures:
+            if future.done():
+                future.result()
+    finally:
+        for future in futures:
+            if not future.cancel() and not future.cancelled():
+                future.exception()  # the first error is raised, the others are seen
+
+
+def _journal_records(fetched: Fetched, mark: int) -> list[JournalRecord]:
+    records = fetched.records
+    if fetched.position > mark:
+        records = [record for record in records if record.offset < mark]
+    return [
+        JournalRecord(
+            record.key or b"",
+            record.value,
+            tuple(record.headers),  # type: ignore[arg-type]  # ours, so each has a value
+        )
+        for record in records
+    ]
+
+
+def _stalled(tp: TopicPartition, mark: int, position: int, fetched: Fetched) -> str:
+    reason = f"; last error {fetched.error!r}" if fetched.error is not None else ""
+    return (
+        f"restore of {tp.topic}/{tp.partition} stands still at offset {position}: high watermark {mark}, "
+        f"last stable offset {fetched.last_stable_offset}{reason}. A transaction left open by another "
+        "producer hides the rest (`kafka-transactions.sh find-hanging` names it), or the broker is away"
+    )

@@ -1,0 +1,1 @@
+"""The saga's rules: pure, without clock, chance or I/O."""

@@ -1,0 +1,452 @@
+"""Takes requests in: forwards, recognises repetitions, joins, queues, parks what cannot be served."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from contracts.cloudevents import UnreadableEvent, peek_binding_id, read_event
+from contracts.dead_letters import FORWARDED_FROM_HEADER, original_headers, read_origin_header
+from contracts.origins import Origin
+from contracts.requests import UnbindingRequested, read_request
+from contracts.states import Reason, State, Step
+from contracts.topics import LogicalTopic, partition_of
+from contracts.wire import InvalidEvent
+from worker.ports import Write
+from worker.saga.decide import admit
+from worker.saga.inputs import Broke, Joined
+from worker.saga.model import Kind, RequestRef, Saga, Target, TargetKind
+from worker.saga.plan import Plan, PlanInvalid, Profile, plan_rebinding, plan_unbinding
+from worker.shard import journal
+from worker.shard.journal import LetterRecord, Meta
+from worker.shard.memory import Entry, Hot, Loose
+from worker.shard.vault import VaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from contracts.cloudevents import IncomingEvent
+    from contracts.requests import RebindingRequested
+    from worker.ports import Headers, Record
+    from worker.sealing.seal import Sealed
+    from worker.shard.driver import Driver
+    from worker.shard.memory import Lane, Memory
+    from worker.shard.unit import Unit
+    from worker.shard.vault import Vault
+
+JOINS_MOST: Final = 8
+QUEUE_MOST: Final = 8
+CONTENT_TYPE_HEADER: Final = "content-type"
+_CONTENT_TYPE_BYTES_MOST: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionRules:
+    """What admission needs to know of this worker."""
+
+    partition: int
+    partitions: int
+    profile: Profile
+    record_bytes: int
+    """Records with a larger value are not copied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """A request as it was read, ready to be admitted."""
+
+    event: IncomingEvent
+    binding_id: str
+    request: UnbindingRequested | RebindingRequested
+    plan: Plan
+    targets: tuple[Target, ...]
+    identity: tuple[bytes, ...]
+    meta: Meta
+    value: bytes
+
+    @property
+    def ref(self) -> RequestRef:
+        return RequestRef(self.event.id, self.identity[0])
+
+
+class Admission:
+    """Turns records into sagas. Each record ends in exactly one way, and the position moves past it."""
+
+    def __init__(
+        self,
+        *,
+        memory: Memory,
+        driver: Driver,
+        vault: Vault,
+        rules: AdmissionRules,
+        fits: Callable[[Write], bool],
+    ) -> None:
+        self._memory = memory
+        self._driver = driver
+        self._vault = vault
+        self._rules = rules
+        self._fits = fits
+
+    def take(self, unit: Unit, record: Record) -> None:
+        """Take one record of ``unbinding.requests`` in."""
+        value = record.value
+        if value is not None and len(value) > self._rules.record_bytes:
+            message = f"the value has {len(value)} bytes, more than {self._rules.record_bytes} are not copied"
+            self._park_loose(unit, record, Reason.TOO_LARGE, message, copied=False)
+            return
+        try:
+            event = read_event(value, record.headers)
+        except UnreadableEvent as error:
+            self._park_loose(unit, record, Reason.UNREADABLE, str(error))
+            return
+        binding_id = peek_binding_id(event)
+        if binding_id is None:
+            self._park_loose(unit, record, Reason.INVALID, "bindingId must be text of 1 to 128 characters")
+            return
+        home = partition_of(binding_id, self._rules.partitions)
+        if home != self._rules.partition:
+            self._forward(unit, record, binding_id=binding_id, home=home)
+            return
+        self._admit(unit, event, binding_id=binding_id, meta=self._meta(record, event), value=value or b"")
+
+    def _admit(self, unit: Unit, event: IncomingEvent, *, binding_id: str, meta: Meta, value: bytes) -> None:
+        try:
+            asked = self._read(event, binding_id=binding_id, meta=meta, value=value)
+        except (InvalidEvent, PlanInvalid, VaultError) as error:
+            self._park_invalid(unit, event, binding_id=binding_id, meta=meta, value=value, message=str(error))
+            return
+        if self._is_repetition(unit, asked.identity, event):
+            return
+        lane = self._memory.lane(binding_id)
+        joined = self._joinable(lane, asked)
+        if joined is not None:
+            self._memory.answers(asked.identity[0], joined.key)
+            happened = Joined(request=asked.ref, expires_at=asked.request.expires_at_ms)
+            self._driver.happen(unit, joined, happened, causation_id=event.id)
+            return
+        entry = self._open(unit, asked)
+        if len(lane.queue) >= QUEUE_MOST:
+            message = f"{QUEUE_MOST} requests of this binding are waiting already"
+            self._driver.happen(unit, entry, Broke(reason=Reason.QUEUE_FULL, message=message))
+            return
+        lane.queue.append(entry.key)
+        self._driver.give_turn(unit, binding_id)
+
+    # --- reading ----------------------------------------------------------------
+
+    def _read(self, event: IncomingEvent, *, binding_id: str, meta: Meta, value: bytes) -> _Asked:
+        """Validate, and plan the steps. Raises InvalidEvent, PlanInvalid, VaultError."""
+        request = read_request(event)
+        targets: tuple[Target, ...] = ()
+        if isinstance(request, UnbindingRequested):
+            request = self._vault.clear_token(request)
+            plan = plan_unbinding(request, self._rules.profile)
+            named = self._vault.targets(request)
+            targets = tuple(self._canonical(named[kind].digests, kind) for kind in plan.targets)
+            if request.access_token is not None:
+                meta = replace(meta, fingerprint=self._vault.fingerprint(request.access_token))
+        else:
+            plan = plan_rebinding(self._rules.profile)
+        return _Asked(
+            event=event,
+            binding_id=binding_id,
+            request=request,
+            plan=plan,
+            targets=targets,
+            identity=self._vault.identity(source=event.source, event_id=event.id, request=request),
+            meta=meta,
+            value=value,
+        )
+
+    def _canonical(self, digests: tuple[bytes, ...], kind: TargetKind) -> Target:
+        """Name a target as it is known already, if it is: under an older key perhaps."""
+        memory = self._memory
+        for digest in digests[1:]:
+            if memory.has_target(digest) or memory.dead_since(digest) is not None:
+                return Target(kind, digest)
+        return Target(kind, digests[0])
+
+    def _meta(self, record: Record, event: IncomingEvent) -> Meta:
+        return Meta(
+            origin=self._first_origin(record),
+            timestamp_at=record.timestamp_at,
+            event_id=event.id,
+            headers=_kept_headers(record.headers),
+        )
+
+    def _first_origin(self, record: Record) -> Origin:
+        """Return where the request was first: a forwarded record brings that along.
+
+        The header is untrusted: only another partition of the same topic can have forwarded it here.
+        """
+        here = Origin(record.topic, record.partition, record.offset)
+        first = read_origin_header(record.headers, FORWARDED_FROM_HEADER)
+        if (
+            first is None
+            or first.topic != record.topic
+            or first.partition == record.partition
+            or first.partition >= self._rules.partitions
+        ):
+            return here
+        return first
+
+    # --- ways to end ------------------------------------------------------------
+
+    def _is_repetition(self, unit: Unit, identity: tuple[bytes, ...], event: IncomingEvent) -> bool:
+        entry = self._memory.by_request(identity)
+        known = entry is not None or any(self._memory.seen.moment(digest) is not None for digest in identity)
+        if known:
+            unit.note(
+                "record.ignored",
+                request_id=event.id,
+                saga_id=None if entry is None else entry.key,
+                message="a repetition",
+            )
+        return known
+
+    def _joinable(self, lane: Lane, asked: _Asked) -> Entry | None:
+        """Find the saga that serves all targets of this request and does not consult where it need not."""
+        if not asked.targets:
+            return None
+        keys = lane.queue if lane.active is None else [lane.active, *lane.queue]
+        for key in keys:
+            entry = self._memory.entries[key]
+            saga = entry.saga
+            if (
+                set(asked.targets) <= set(saga.targets)
+                and (Step.CONSULT in asked.plan.steps or not saga.consults)
+                and len(saga.requests) <= JOINS_MOST
+            ):
+                return entry
+        return None
+
+    def _forward(self, unit: Unit, record: Record, *, binding_id: str, home: int) -> None:
+        """Send a record on to the partition of its binding, with its first origin, in this transaction.
+
+        A record in the wrong partition has not been forwarded by us: such a header is forged.
+        """
+        origin = Origin(record.topic, record.partition, record.offset).text
+        kept = tuple(pair for pair in record.headers if pair[0] != FORWARDED_FROM_HEADER)
+        write = Write(
+            topic=LogicalTopic.REQUESTS,
+            key=binding_id.encode(),
+            value=record.value,
+            headers=(*kept, (FORWARDED_FROM_HEADER, origin.encode())),
+            partition=home,
+        )
+        if not self._fits(write):
+            message = f"it belongs to partition {home}, and is too large to be forwarded there"
+            self._park_loose(unit, record, Reason.TOO_LARGE, message, copied=False)
+            return
+        unit.writes.append(write)
+        unit.note("record.forwarded", origin=origin, partition=home)
+
+    def _open(self, unit: Unit, asked: _Asked) -> Entry:
+        """Open a saga: journal, seal, and publish that it was requested."""
+        saga = Saga(
+            saga_id=saga_id_of(asked.event, asked.meta.origin),
+            binding_id=asked.binding_id,
+            kind=Kind.UNBINDING if asked.targets else Kind.REBINDING,
+            steps=asked.plan.steps,
+            targets=asked.targets,
+            requests=(asked.ref,),
+            requested_at=_requested_at(asked.request, asked.meta),
+            expires_at=asked.request.expires_at_ms,
+        )
+        return self._enter(
+            unit, saga, meta=asked.meta, value=asked.value, request=asked.request, state=State.REQUESTED
+        )
+
+    def _enter(
+        self,
+        unit: Unit,
+        saga: Saga,
+        *,
+        meta: Meta,
+        value: bytes,
+        request: UnbindingRequested | RebindingRequested | None,
+        state: State,
+    ) -> Entry:
+        memory = self._memory
+        entry = Entry(
+            saga=saga,
+            order=memory.next_order(),
+            sealed=self._vault.seal(value, key=saga.saga_id),
+            packed=journal.encode_meta(meta),
+            meta=meta,
+            hot=None if request is None else Hot(request),
+        )
+        memory.take_in(entry)
+        unit.keep_request(key=entry.key, sealed=entry.sealed, packed=entry.packed)
+        unit.touch(entry)
+        if state is State.REQUESTED:
+            admitted = admit(saga)
+            entry.saga = admitted.saga
+            unit.publish(entry.saga, admitted.transitions, meta=meta, causation_id=None)
+        return entry
+
+    def _park_invalid(
+        self,
+        unit: Unit,
+        event: IncomingEvent,
+        *,
+        binding_id: str,
+        meta: Meta,
+        value: bytes,
+        message: str,
+    ) -> None:
+        """Park a request whose ids could be read: its saga's only event says so."""
+        identity = self._vault.identity(source=event.source, event_id=event.id, request=value)
+        if self._is_repetition(unit, identity, event):
+            return
+        saga = Saga(
+            saga_id=saga_id_of(event, meta.origin),
+            binding_id=binding_id,
+            kind=Kind.UNBINDING,
+            steps=(),
+            targets=(),
+            requests=(RequestRef(event.id, identity[0]),),
+            requested_at=meta.timestamp_at,
+        )
+        entry = self._enter(unit, saga, meta=meta, value=value, request=None, state=State.PARKED)
+        self._driver.happen(unit, entry, Broke(reason=Reason.INVALID, message=message))
+
+    def park_unwritable(self, unit: Unit, record: Record, message: str) -> None:
+        """Park a record whose admission the broker refuses, as small as possible."""
+        self._park_loose(unit, record, Reason.UNWRITABLE, message, copied=False)
+
+    def park_crashed(self, unit: Unit, record: Record, message: str) -> None:
+        """Park a record whose admission raised inside the worker."""
+        copied = record.value is None or len(record.value) <= self._rules.record_bytes
+        self._park_loose(unit, record, Reason.CRASHED, message, copied=copied)
+
+    def park_notice(
+        self, unit: Unit, record: Record, reason: Reason, message: str, *, copied: bool = True
+    ) -> None:
+        """Park a notice that cannot be taken in."""
+        self._park_loose(unit, record, reason, message, copied=copied, notice=True)
+
+    def _park_loose(
+        self,
+        unit: Unit,
+        record: Record,
+        reason: Reason,
+        message: str,
+        *,
+        copied: bool = True,
+        notice: bool = False,
+    ) -> None:
+        """Park a record without a saga: its letter's key is its origin."""
+        origin = Origin(record.topic, record.partition, record.offset)
+        meta = Meta(
+            origin=origin,
+            timestamp_at=record.timestamp_at,
+            sha256=None if copied else hashlib.sha256(record.value or b"").hexdigest(),
+            headers=_kept_headers(record.headers),
+        )
+        sealed: Sealed | None = None
+        if copied:
+            sealed = self._vault.seal(record.value or b"", key=origin.text)
+        loose = Loose(
+            key=origin.text,
+            record=LetterRecord(
+                reason=reason,
+                message=message,
+                replays=0,
+                first_parked_at=unit.now_at,
+                notice=notice,
+            ),
+            sealed=sealed,
+            packed=journal.encode_meta(meta),
+        )
+        self.keep_loose(unit, loose, meta=meta)
+
+    def keep_loose(self, unit: Unit, loose: Loose, *, meta: Meta) -> None:
+        """Write a letter without a saga, and its journal."""
+        self._memory.loose[loose.key] = loose
+        unit.keep_letter(loose.key, loose.record)
+        unit.keep_request(key=loose.key, sealed=loose.sealed, packed=loose.packed)
+        unit.write_loose_letter(loose, meta=meta)
+        unit.note(
+            "letter.written", letter=loose.key, reason=str(loose.record.reason), message=loose.record.message
+        )
+
+    # --- a letter read anew -------------------------------------------------------
+
+    def read_again(self, unit: Unit, loose: Loose, *, value: bytes) -> bool:
+        """Admit a letter without a saga after all, or park it again; tells whether it was admitted."""
+        meta = journal.decode_meta(loose.packed)
+        found = self._readable(value, meta.headers)
+        if isinstance(found, str):
+            record = replace(loose.record, replays=loose.record.replays + 1, message=found)
+            self.keep_loose(unit, replace(loose, record=record), meta=meta)
+            return False
+        event, binding_id = found
+        self.drop_loose(unit, loose)
+        meta = replace(meta, event_id=event.id, sha256=None)
+        self._admit(unit, event, binding_id=binding_id, meta=meta, value=value)
+        return True
+
+    def drop_loose(self, unit: Unit, loose: Loose) -> None:
+        """Resolve a letter without a saga."""
+        del self._memory.loose[loose.key]
+        unit.drop_state(loose.key)
+        unit.drop_request(loose.key)
+        unit.resolve_letter(loose.key)
+
+    def _readable(self, value: bytes, headers: Headers) -> tuple[IncomingEvent, str] | str:
+        try:
+            event = read_event(value, headers)
+        except UnreadableEvent as error:
+            return str(error)
+        binding_id = peek_binding_id(event)
+        if binding_id is None:
+            return "bindingId must be text of 1 to 128 characters"
+        home = partition_of(binding_id, self._rules.partitions)
+        if home != self._rules.partition:
+            return f"it belongs to partition {home}: submit it again, and discard this letter"
+        return event, binding_id
+
+    def plan_again(self, entry: Entry, *, value: bytes, meta: Meta) -> str | None:
+        """Give an invalid request's saga its steps, now that it may be valid; or say why not."""
+        saga = entry.saga
+        try:
+            event = read_event(value, meta.headers)
+            asked = self._read(event, binding_id=saga.binding_id, meta=meta, value=value)
+        except (UnreadableEvent, InvalidEvent, PlanInvalid, VaultError) as error:
+            return str(error)
+        entry.saga = replace(
+            saga,
+            kind=Kind.UNBINDING if asked.targets else Kind.REBINDING,
+            steps=asked.plan.steps,
+            targets=asked.targets,
+            requested_at=_requested_at(asked.request, meta),
+            expires_at=asked.request.expires_at_ms,
+        )
+        entry.meta = asked.meta
+        entry.packed = journal.encode_meta(asked.meta)
+        self._memory.name_targets(entry)
+        return None
+
+
+def saga_id_of(event: IncomingEvent, origin: Origin) -> str:
+    """Return the saga's id: a hash of the request's source and id and of its first origin.
+
+    So a request that comes again after the remembering time has events of its own.
+    """
+    text = f"{event.source}\n{event.id}\n{origin.text}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _requested_at(request: UnbindingRequested | RebindingRequested, meta: Meta) -> int:
+    return request.requested_at_ms if isinstance(request, UnbindingRequested) else meta.timestamp_at
+
+
+def _kept_headers(headers: Headers) -> Headers:
+    content_type = tuple(
+        (name, value)
+        for name, value in headers
+        if name == CONTENT_TYPE_HEADER and value and len(value) <= _CONTENT_TYPE_BYTES_MOST
+    )
+    return (*original_headers(headers), *content_type[-1:])

@@ -1,0 +1,738 @@
+"""One input partition: its life (closed, claiming, open, draining) and its one loop of group commits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from contracts.origins import Origin
+from contracts.states import Reason
+from worker.ports import (
+    Fenced,
+    Input,
+    LogError,
+    LogInterrupted,
+    NotBegun,
+    RestoreStalled,
+    WriteRefused,
+)
+from worker.saga.model import Phase
+from worker.shard import claim
+from worker.shard.admission import Admission, AdmissionRules
+from worker.shard.calls import CallUnderWay, Came
+from worker.shard.claim import ShardClosed
+from worker.shard.commands import Commands
+from worker.shard.driver import Driver, Surroundings
+from worker.shard.journal import JournalUnreadable
+from worker.shard.notices import Notices
+from worker.shard.remember import Remembering, block_due_at, forget_oldest, write_block
+from worker.shard.unit import Unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from worker.ports import Feed, Hub, Lease, Log, Observer, Record
+    from worker.saga.plan import Profile
+    from worker.saga.results import Call
+    from worker.shard.memory import Entry, Memory
+    from worker.shard.vault import Vault
+
+FIRST_GAP_MS: Final = 50
+"""The gap before the first new try after a local crash; it grows fourfold."""
+FENCED_GAP_MS: Final = 3_000
+"""The gap before a fenced shard looks at its lease: longer than the lease's own interval."""
+SINGLES: Final = 100
+"""How many inputs are committed one by one after a deterministic failure."""
+_TICK_MS: Final = 1_000
+"""The longest sleep while a timer runs: the wall clock may jump, and a stopped process sleeps on."""
+
+
+class ShardState(StrEnum):
+    """The life of a shard."""
+
+    CLOSED = "closed"
+    CLAIMING = "claiming"
+    OPEN = "open"
+    DRAINING = "draining"
+
+
+class HandlingFailed(Exception):
+    """Our own handling of one input raised; ``key`` names the input."""
+
+    def __init__(self, key: str, error: Exception) -> None:
+        super().__init__(f"handling {key} raised {type(error).__name__}")
+        self.key = key
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardOptions:
+    """The numbers of a shard. Durations in milliseconds."""
+
+    partition: int
+    partitions: int
+    source: str
+    """``ce_source`` of our events."""
+    record_bytes: int = 256 * 1024
+    live_sagas: int = 50_000
+    live_bytes: int = 256 * 1024 * 1024
+    inbox: int = 2_000
+    """Records taken from the feed and not yet decided, at most about."""
+    batch: int = 500
+    """Inputs of each kind in one unit, at most."""
+    drain_ms: int = 6_000
+    """How long calls in flight may take to end when the shard lets go: longer than one attempt."""
+    retry_ms: int = 5_000
+    """The gap before the shard tries to open again."""
+    accept_loss: bool = False
+    given_up_keys: frozenset[str] = frozenset()
+    remembering: Remembering = field(default_factory=Remembering)
+
+
+class Shard:
+    """The sagas, timers and transactions of one partition.
+
+    Everything outside comes in as an argument. ``start`` returns at once; ``drain`` lets go within
+    ``drain_ms`` and keeps memory and producer, so that a partition that comes back opens without a restore.
+    """
+
+    def __init__(
+        self,
+        *,
+        options: ShardOptions,
+        log: Log,
+        feed: Feed,
+        hub: Hub,
+        lease: Lease,
+        vault: Vault,
+        profile: Profile,
+        surroundings: Surroundings,
+        clock: Callable[[], int],
+        observer: Observer,
+        linger: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """``linger`` says for how many seconds a busy shard waits for more before it commits."""
+        self._options = options
+        self._log = log
+        self._feed = feed
+        self._hub = hub
+        self._lease = lease
+        self._vault = vault
+        self._profile = profile
+        self._around = surroundings
+        self._clock = clock
+        self._observer = observer
+        self._linger = linger
+        self._state = ShardState.CLOSED
+        self._why: str | None = None
+        self._memory: Memory | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._wanted = False
+        self._bell = asyncio.Event()
+        self._inbox: dict[Input, deque[Record]] = {name: deque() for name in Input}
+        self._came: deque[Came] = deque()
+        self._calls: set[CallUnderWay] = set()
+        self._paused = False
+        self._taken: dict[Input, int] | None = None
+        self._one_by_one = False
+        self._singles = 0
+        self._failures = 0
+        self._fenced = False
+        self._last_input: str | None = None
+        self._culprits: dict[str, tuple[Reason, str]] = {}
+        self._holds_moved = False
+
+    # --- from outside -------------------------------------------------------------
+
+    @property
+    def state(self) -> ShardState:
+        """Where the shard is in its life."""
+        return self._state
+
+    @property
+    def why(self) -> str | None:
+        """Why it does not open, if it does not."""
+        return self._why
+
+    @property
+    def partition(self) -> int:
+        """The partition that it owns."""
+        return self._options.partition
+
+    def position(self) -> dict[Input, int] | None:
+        """Return the committed position of a shard that is wanted: what the lease shows to the group."""
+        return self._taken if self._wanted or self._state is ShardState.DRAINING else None
+
+    def start(self) -> None:
+        """Claim the partition and serve it, in a task of the shard's own."""
+        self._wanted = True
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(), name=f"shard-{self._options.partition}"
+            )
+
+    def offer(self, records: Sequence[Record]) -> None:
+        """Take records from the feed; a shard that is not open drops them, and seeks when it opens."""
+        if self._state is not ShardState.OPEN:
+            return
+        for record in records:
+            self._inbox[record.input].append(record)
+        if len(self._inbox[Input.REQUESTS]) >= self._options.inbox:
+            self._press()
+        self._bell.set()
+
+    def holds_changed(self) -> None:
+        """Look again at what is held: the holds moved, or became known."""
+        self._holds_moved = True
+        self._bell.set()
+
+    async def drain(self) -> None:
+        """Let go: no new calls; those in flight end or are cut, what never began is journaled; then closed."""
+        self._wanted = False
+        task = self._task
+        if task is None or task.done():
+            return
+        if self._state is ShardState.OPEN:
+            self._state = ShardState.DRAINING
+            self._bell.set()
+            await asyncio.wait({task}, timeout=self._options.drain_ms / 1000 * 2)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+        self._state = ShardState.CLOSED
+
+    async def close(self) -> None:
+        """Drain, and drop memory and producer."""
+        await self.drain()
+        self._memory = None
+        await self._log.close()
+
+    # --- life -----------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while self._wanted:
+                if await self._live_once():
+                    return
+                await self._rest()
+        finally:
+            await self._cut_calls()
+            self._state = ShardState.CLOSED
+            self._clear_inboxes()
+
+    async def _live_once(self) -> bool:
+        """Claim and serve until drained (True), or until something breaks (False: try again)."""
+        self._state = ShardState.CLAIMING
+        try:
+            await self._claim()
+            await self._serve()
+        except Fenced as error:
+            self._fenced = True
+            self._crash("shard.fenced", error)
+        except WriteRefused as error:
+            self._refused(error)
+        except HandlingFailed as failure:
+            self._failed(failure)
+        except (ShardClosed, JournalUnreadable, RestoreStalled) as error:
+            self._why = str(error)
+            self._crash("shard.refused", error)
+        except LogInterrupted as error:
+            self._crash("transaction.failed", error)
+        except asyncio.CancelledError:
+            # Memory may be ahead of the journal.
+            self._memory = None
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary: a fault of ours must not end the shard silently
+            self._why = f"{type(error).__name__} inside the worker"
+            self._crash("shard.crashed", error)
+        else:
+            return True
+        finally:
+            await self._cut_calls()
+            self._state = ShardState.CLOSED
+            self._clear_inboxes()
+        return False
+
+    def _crash(self, event: str, error: Exception) -> None:
+        self._memory = None
+        self._observer.log(event, partition=self._options.partition, message=str(error))
+
+    def _refused(self, error: WriteRefused) -> None:
+        """Find the culprit of a deterministic failure one by one, and park it; else stay closed."""
+        culprit = self._last_input
+        if not self._one_by_one or culprit is None:
+            self._one_by_one = self._state is ShardState.OPEN
+            self._singles = 0
+            if not self._one_by_one:
+                self._why = str(error)
+            self._crash("transaction.split", error)
+            return
+        if culprit in self._culprits:
+            # Not even its letter can be written: stay closed for a while, and begin anew.
+            self._culprits.clear()
+            self._one_by_one = False
+            self._why = str(error)
+            self._crash("shard.refused", error)
+            return
+        self._culprits[culprit] = (Reason.UNWRITABLE, str(error))
+        self._crash("transaction.split", error)
+
+    def _failed(self, failure: HandlingFailed) -> None:
+        if failure.key in self._culprits:
+            self._culprits.clear()
+            self._why = str(failure)
+            self._crash("shard.refused", failure)
+            return
+        self._culprits[failure.key] = (
+            Reason.CRASHED,
+            f"its handling raised {type(failure.error).__name__} inside the worker",
+        )
+        self._crash("saga.crashed", failure)
+
+    async def _rest(self) -> None:
+        """Wait before the next try: a moment after a first failure, longer while nothing gets better."""
+        if self._fenced:
+            # Whoever fenced us may be the rightful owner: claim again only as a proven member of the group.
+            self._fenced = False
+            await asyncio.sleep(FENCED_GAP_MS / 1000)
+            await self._lease.wait()
+            return
+        self._failures += 1
+        gap_ms = min(self._options.retry_ms, FIRST_GAP_MS * 4 ** (self._failures - 1))
+        await asyncio.sleep((self._options.retry_ms if self._why is not None else gap_ms) / 1000)
+
+    # --- claim ------------------------------------------------------------------------
+
+    async def _claim(self) -> None:
+        """Become the only writer and know everything, or raise."""
+        self._last_input = None
+        observer, partition = self._observer, self._options.partition
+        memory = self._memory
+        if memory is not None and not await self._still_ours(memory):
+            memory = self._memory = None
+        if memory is None:
+            await self._log.fence()
+            observer.log("shard.claimed", partition=partition)
+            memory = await claim.restore(self._log)
+            claim.check_keys(memory, self._vault, given_up=self._options.given_up_keys)
+            bounds = await self._log.bounds()
+            position = claim.first_position(
+                memory, bounds, partition=partition, accept_loss=self._options.accept_loss
+            )
+            observer.log("shard.restored", partition=partition, sagas=len(memory.entries))
+            fresh_key = self._vault.fingerprint_key not in memory.fingerprint_keys
+            if memory.position != position or fresh_key:
+                memory.position = position
+                memory.fingerprint_keys = (memory.fingerprint_keys - self._options.given_up_keys) | {
+                    self._vault.fingerprint_key
+                }
+                await self._write_position(memory)
+        else:
+            observer.log("shard.kept", partition=partition)
+        self._memory = memory
+        if memory.position is None:
+            raise AssertionError("a claimed shard has a position")
+        claim.wake_up(memory, self._stopped_lines(memory))
+        self._build(memory)
+        self._clear_inboxes()
+        self._came.clear()
+        self._taken = dict(memory.position)
+        self._paused = False
+        self._why = None
+        self._state = ShardState.OPEN
+        self._feed.seek(dict(memory.position))
+        self._feed.resume()
+        self._bell.set()
+        observer.log("shard.opened", partition=partition)
+
+    async def _still_ours(self, memory: Memory) -> bool:
+        """Prove with an ordinary transaction of the unchanged producer that nobody else has written."""
+        try:
+            await self._write_position(memory)
+        except LogError:
+            return False
+        return True
+
+    async def _write_position(self, memory: Memory) -> None:
+        unit = self._unit()
+        unit.moved = True
+        await self._log.commit(unit.seal(memory))
+
+    def _stopped_lines(self, memory: Memory) -> dict[str, str]:
+        return {
+            entry.key: self._hub.line(entry.saga.step)
+            for entry in memory.entries.values()
+            if entry.saga.phase is Phase.STOPPED and entry.saga.step is not None
+        }
+
+    def _build(self, memory: Memory) -> None:
+        rules = AdmissionRules(
+            partition=self._options.partition,
+            partitions=self._options.partitions,
+            profile=self._profile,
+            record_bytes=self._options.record_bytes,
+        )
+        self._driver = Driver(memory, self._around)
+        self._admission = Admission(
+            memory=memory, driver=self._driver, vault=self._vault, rules=rules, fits=self._log.fits
+        )
+        self._notices = Notices(
+            memory=memory, driver=self._driver, admission=self._admission, vault=self._vault, rules=rules
+        )
+        self._commands = Commands(
+            memory=memory, driver=self._driver, admission=self._admission, vault=self._vault
+        )
+
+    # --- the loop -----------------------------------------------------------------------
+
+    async def _serve(self) -> None:
+        memory = self._known()
+        while self._open():
+            await self._wait_for_work(memory)
+            if not self._open():
+                break
+            unit = self._unit()
+            await self._gather(unit, memory)
+            await self._commit(unit, memory)
+            self._balance(memory)
+        await self._let_go(memory)
+
+    async def _wait_for_work(self, memory: Memory) -> None:
+        while self._open():
+            self._bell.clear()
+            if self._has_work(memory):
+                break
+            wait_ms = self._next_wake(memory)
+            try:
+                async with asyncio.timeout(None if wait_ms is None else wait_ms / 1000):
+                    await self._bell.wait()
+            except TimeoutError:
+                continue
+        linger = self._linger()
+        if linger > 0 and self._open():
+            await asyncio.sleep(linger)
+
+    def _has_work(self, memory: Memory) -> bool:
+        now_at = self._clock()
+        due_at = self._next_at(memory)
+        return (
+            bool(self._came)
+            or any(self._inbox.values())
+            or bool(memory.ready)
+            or self._holds_moved
+            or (due_at is not None and due_at <= now_at)
+        )
+
+    def _next_wake(self, memory: Memory) -> int | None:
+        due_at = self._next_at(memory)
+        return None if due_at is None else max(1, min(_TICK_MS, due_at - self._clock()))
+
+    def _next_at(self, memory: Memory) -> int | None:
+        moments = [memory.next_due(), block_due_at(memory)]
+        if memory.held:
+            moments.append(min(memory.held.values()))
+        moments += [
+            line.record.probe_at for line in memory.lines.values() if line.waiting and line.probe is None
+        ]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    async def _gather(self, unit: Unit, memory: Memory) -> None:
+        """Take what is ready into one unit: results first, then evidence and orders, then the rest."""
+        most = 1 if self._one_by_one else self._options.batch
+        self._last_input = None
+        left = self._take_results(unit, memory, most)
+        left = self._take_notices(unit, memory, min(left, most))
+        left = await self._take_commands(unit, memory, min(left, most))
+        left = self._take_due(unit, memory, min(left, most))
+        left = self._take_requests(unit, memory, left if self._one_by_one else most)
+        if self._one_by_one:
+            self._singles += 1
+            self._one_by_one = self._singles < SINGLES and not (left == most and unit.empty)
+        self._keep_house(unit, memory)
+
+    def _take_results(self, unit: Unit, memory: Memory, left: int) -> int:
+        while self._came and left > 0:
+            came = self._came.popleft()
+            left -= 1
+            under_way = came.under_way
+            with self._blame(under_way.saga_id):
+                self._take_result(unit, memory, came)
+        return left
+
+    def _take_result(self, unit: Unit, memory: Memory, came: Came) -> None:
+        under_way = came.under_way
+        entry = memory.entries.get(under_way.saga_id)
+        if entry is not None and entry.call is under_way and came.result is None:
+            entry.call = None
+            if came.fault is None:
+                entry.call = under_way
+                self._driver.not_begun(unit, under_way)
+                memory.ready.append(entry.key)
+            else:
+                name = type(came.fault).__name__
+                self._driver.broke(
+                    unit,
+                    entry,
+                    reason=Reason.CRASHED,
+                    message=f"its call raised {name} inside the worker",
+                )
+        elif came.result is not None:
+            self._driver.answered(unit, under_way, came.result)
+
+    def _take_notices(self, unit: Unit, memory: Memory, left: int) -> int:
+        inbox = self._inbox[Input.NOTICES]
+        while inbox and left > 0:
+            record = inbox.popleft()
+            left -= 1
+            with self._blame(_origin(record)):
+                if not self._park_culprit(unit, record):
+                    self._notices.take(unit, record)
+            self._moved(unit, memory, record)
+        return left
+
+    async def _take_commands(self, unit: Unit, memory: Memory, left: int) -> int:
+        inbox = self._inbox[Input.COMMANDS]
+        while inbox and left > 0:
+            record = inbox.popleft()
+            left -= 1
+            with self._blame(_origin(record)):
+                original = await self._original(record)
+                if not self._park_culprit(unit, record):
+                    self._commands.take(unit, record, original=original)
+            self._moved(unit, memory, record)
+        return left
+
+    async def _original(self, record: Record) -> bytes | None:
+        origin = self._commands.origin_needed(record)
+        if origin is None:
+            return None
+        found = await self._log.fetch(topic=origin.topic, partition=origin.partition, offset=origin.offset)
+        return None if found is None else found.value
+
+    def _take_due(self, unit: Unit, memory: Memory, left: int) -> int:
+        if self._holds_moved:
+            self._holds_moved = False
+            memory.ready.extend(memory.postponed)
+            memory.ready.extend(memory.held)
+            memory.postponed.clear()
+        left = self._look_again(unit, memory, left)
+        for entry in memory.due(now_at=unit.now_at, most=max(0, left)):
+            left -= 1
+            with self._blame(entry.key):
+                if not self._park_saga(unit, entry):
+                    self._driver.fell_due(unit, entry)
+        if left > 0:
+            with self._blame("lines"):
+                self._driver.probe_lines(unit)
+        ended = [key for key, until in memory.held.items() if until <= unit.now_at]
+        memory.ready.extend(ended)
+        for key in ended:
+            # Asked again below; a hold that was made longer puts it back.
+            memory.held[key] = unit.now_at + _TICK_MS
+        return left
+
+    def _look_again(self, unit: Unit, memory: Memory, left: int) -> int:
+        while memory.ready and left > 0:
+            entry = memory.entries.get(memory.ready.popleft())
+            if entry is None:
+                continue
+            left -= 1
+            with self._blame(entry.key):
+                if self._park_saga(unit, entry):
+                    continue
+                if entry.saga.phase is Phase.QUEUED:
+                    self._driver.give_turn(unit, entry.saga.binding_id)
+                else:
+                    self._driver.look_again(unit, entry)
+        return left
+
+    def _take_requests(self, unit: Unit, memory: Memory, left: int) -> int:
+        inbox = self._inbox[Input.REQUESTS]
+        while inbox and left > 0 and unit.size < 4 * self._options.batch:
+            record = inbox.popleft()
+            left -= 1
+            with self._blame(_origin(record)):
+                if not self._park_culprit(unit, record):
+                    self._admission.take(unit, record)
+            self._moved(unit, memory, record)
+        return left
+
+    def _moved(self, unit: Unit, memory: Memory, record: Record) -> None:
+        if memory.position is None:
+            raise AssertionError("an open shard has a position")
+        memory.position[record.input] = record.offset + 1
+        unit.moved = True
+
+    def _keep_house(self, unit: Unit, memory: Memory) -> None:
+        due_at = block_due_at(memory)
+        if due_at is not None and due_at <= unit.now_at and not self._one_by_one:
+            write_block(unit, memory)
+            forget_oldest(unit, memory, self._options.remembering)
+
+    # --- culprits -------------------------------------------------------------------------
+
+    @contextmanager
+    def _blame(self, key: str) -> Iterator[None]:
+        """Say which input was being handled when something raised: it will be parked, its neighbours not."""
+        self._last_input = key
+        try:
+            yield
+        except (LogError, JournalUnreadable):
+            raise
+        except Exception as error:
+            raise HandlingFailed(key, error) from error
+
+    def _park_culprit(self, unit: Unit, record: Record) -> bool:
+        culprit = self._culprits.get(_origin(record))
+        if culprit is None:
+            return False
+        reason, message = culprit
+        if reason is Reason.UNWRITABLE:
+            self._admission.park_unwritable(unit, record, message)
+        else:
+            self._admission.park_crashed(unit, record, message)
+        return True
+
+    def _park_saga(self, unit: Unit, entry: Entry) -> bool:
+        culprit = self._culprits.get(entry.key)
+        if culprit is None or entry.saga.phase in (Phase.PARKED, Phase.ENDED):
+            return False
+        reason, message = culprit
+        self._driver.broke(unit, entry, reason=reason, message=message)
+        return True
+
+    # --- commit, and what follows -----------------------------------------------------------
+
+    async def _commit(self, unit: Unit, memory: Memory) -> None:
+        if unit.empty:
+            self._start_calls(unit, memory)
+            return
+        writes = unit.seal(memory)
+        await self._log.commit(writes)
+        if memory.position is not None:
+            self._taken = dict(memory.position)
+        if self._last_input is not None:
+            self._culprits.pop(self._last_input, None)
+        for fact in unit.facts:
+            self._observer.log(fact.event, **fact.fields)
+        self._failures = 0
+        self._start_calls(unit, memory)
+
+    def _start_calls(self, unit: Unit, memory: Memory) -> None:
+        loop = asyncio.get_running_loop()
+        for saga_id, call in unit.calls.items():
+            entry = memory.entries.get(saga_id)
+            if entry is None or entry.saga.phase is not Phase.CALLING or entry.call is not None:
+                continue
+            under_way = CallUnderWay(saga_id, call, self._hub.line(call.step))
+            entry.call = under_way
+            self._calls.add(under_way)
+            under_way.task = loop.create_task(self._call(under_way, entry))
+
+    async def _call(self, under_way: CallUnderWay, entry: Entry) -> None:
+        came = Came(under_way)
+        try:
+            came = await self._perform(under_way, under_way.call, entry)
+        finally:
+            self._calls.discard(under_way)
+            self._came.append(came)
+            self._bell.set()
+
+    async def _perform(self, under_way: CallUnderWay, call: Call, entry: Entry) -> Came:
+        def gate() -> None:
+            if under_way.void or not self._open() or not self._lease.live():
+                raise NotBegun
+            under_way.begun = True
+
+        while True:
+            if not self._lease.live():
+                await self._lease.wait()
+            try:
+                request = self._driver.request(entry)
+                return Came(under_way, result=await self._hub.perform(call, request, gate))
+            except NotBegun:
+                if under_way.void or not self._open():
+                    return Came(under_way)
+                # The lease ran out while the call stood in line: it is waited for again.
+                await asyncio.sleep(0)
+            except Exception as fault:  # noqa: BLE001 - the boundary: a fault of ours parks its saga only
+                return Came(under_way, fault=fault)
+
+    def _press(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._feed.pause()
+            self._observer.log("shard.paused", partition=self._options.partition)
+
+    def _balance(self, memory: Memory) -> None:
+        """Stop taking requests when there are too many sagas or bytes; go on when there is room again."""
+        options = self._options
+        full = memory.live >= options.live_sagas or memory.live_bytes >= options.live_bytes
+        if full:
+            self._press()
+            return
+        room = (
+            memory.live <= options.live_sagas * 0.8
+            and memory.live_bytes <= options.live_bytes * 0.8
+            and len(self._inbox[Input.REQUESTS]) < options.inbox // 2
+        )
+        if self._paused and room:
+            self._paused = False
+            self._feed.resume()
+            self._observer.log("shard.resumed", partition=options.partition)
+
+    # --- letting go ---------------------------------------------------------------------------
+
+    async def _let_go(self, memory: Memory) -> None:
+        """Wait for calls that have begun, then journal their results and the calls that never began."""
+        for under_way in tuple(self._calls):
+            if not under_way.begun and under_way.task is not None:
+                under_way.task.cancel()
+        tasks = {under_way.task for under_way in self._calls if under_way.task is not None}
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._options.drain_ms / 1000)
+        unit = self._unit()
+        self._take_results(unit, memory, len(self._came))
+        for saga_id in unit.calls:
+            entry = memory.entries.get(saga_id)
+            if entry is not None and entry.saga.phase is Phase.CALLING and entry.call is None:
+                under_way = CallUnderWay(saga_id, unit.calls[saga_id], "")
+                entry.call = under_way
+                self._driver.not_begun(unit, under_way)
+        unit.calls = {}
+        await self._commit(unit, memory)
+        self._observer.log("shard.drained", partition=self._options.partition)
+
+    async def _cut_calls(self) -> None:
+        tasks = {under_way.task for under_way in self._calls if under_way.task is not None}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._calls.clear()
+        self._came.clear()
+
+    # --- small things ---------------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        return self._state is ShardState.OPEN
+
+    def _unit(self) -> Unit:
+        return Unit(now_at=self._clock(), source=self._options.source)
+
+    def _known(self) -> Memory:
+        if self._memory is None:
+            raise AssertionError("an open shard has a memory")
+        return self._memory
+
+    def _clear_inboxes(self) -> None:
+        for inbox in self._inbox.values():
+            inbox.clear()
+
+
+def _origin(record: Record) -> str:
+    return Origin(record.topic, record.partition, record.offset).text
