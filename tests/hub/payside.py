@@ -1,4 +1,4 @@
-"""A counterpart for the hub's tests: keys, signed answers, and a server that does with the socket as it is told."""
+"""A counterpart for the hub's tests: keys, signed answers, and a server that does as it is told."""
 
 from __future__ import annotations
 
@@ -218,7 +218,11 @@ class Gate:
 
 @asynccontextmanager
 async def hub_at(
-    port: int, *, naps: Naps | None = None, base_url: str | None = None, **changes: object
+    port: int,
+    *,
+    naps: Callable[[float], Awaitable[None]] | None = None,
+    base_url: str | None = None,
+    **changes: object,
 ) -> AsyncIterator[HttpHub]:
     """Open a hub whose one counterpart is served at ``port``."""
     async with open_hub(
@@ -231,8 +235,14 @@ async def hub_at(
         yield hub
 
 
+async def settled() -> None:
+    """Let the loop go round until what was sent on this machine is taken in."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, for five seconds at most."""
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - conditions of others, which set no event
             await asyncio.sleep(0.002)

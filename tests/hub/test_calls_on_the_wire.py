@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import asyncio
+from typing import TYPE_CHECKING
 
 import orjson
 import pytest
@@ -26,10 +26,14 @@ from tests.hub.payside import (
     serving,
     signed,
     unbinding,
+    until,
 )
-from worker.ports import NotBegun
+from worker.ports import Hub, NotBegun
 from worker.saga.results import ResultClass
 from worker.signing import PublicKeys, sign_response, verify_request
+
+if TYPE_CHECKING:
+    import asyncio
 
 ALLOWED = result_body(acquirerId="acq-310", pspId="psp-807", allowUnbinding="true")
 
@@ -272,6 +276,32 @@ async def test_only_soon_is_tried_again(status: str, code: str) -> None:
     assert (result.tries, len(script.received), result.undecided) == (1, 1, False)
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "undecided"),
+    [("F", "PROCESS_FAIL", False), ("U", "REQUEST_TRAFFIC_EXCEED_LIMIT", True)],
+)
+async def test_quick_tries_end_with_the_first_other_class(status: str, code: str, *, undecided: bool) -> None:
+    """A try that brings another class than soon is the last; only a final one ends the doubt of those before."""
+    script = Script([answer(result_body("U", "UNKNOWN_EXCEPTION")), answer(result_body(status, code))])
+    async with serving(script) as port, hub_at(port) as hub:
+        result = await hub.perform(call(quick=5), unbinding(), Gate())
+    assert (result.code, result.tries, result.undecided) == (code, 2, undecided)
+
+
+async def test_a_wish_for_fewer_calls_slows_the_next_one() -> None:
+    """After slowly the next attempt has to wait for its turn."""
+
+    async def woken(_: float) -> None:
+        raise InterruptedError
+
+    script = Script([answer(result_body("U", "REQUEST_TRAFFIC_EXCEED_LIMIT"))])
+    async with serving(script) as port, hub_at(port, naps=woken) as hub:
+        await hub.perform(call(), unbinding(), Gate())
+        with pytest.raises(InterruptedError):
+            await hub.perform(call(), unbinding(), Gate())
+    assert len(script.received) == 1
+
+
 async def test_a_dead_token_is_success_only_after_an_own_undecided_try() -> None:
     """INVALID_TOKEN ends the saga well if our earlier try may have revoked it, else a person must look."""
     dead = answer(result_body("F", "INVALID_TOKEN"))
@@ -311,9 +341,7 @@ async def test_a_gate_that_refuses_the_first_attempt_speaks_to_the_caller() -> N
     async with serving(listening) as port, hub_at(port) as hub:
         with pytest.raises(NotBegun):
             await hub.perform(call(quick=2), unbinding(), Gate(NotBegun()))
-        async with asyncio.timeout(5):
-            while not sent:
-                await asyncio.sleep(0.002)
+        await until(lambda: bool(sent))
     assert sent == [b""]
 
 
@@ -337,4 +365,5 @@ async def test_a_fault_of_ours_is_not_swallowed() -> None:
 async def test_a_line_names_counterpart_and_client() -> None:
     """All steps at one client share its line."""
     async with serving(Script([b""])) as port, hub_at(port) as hub:
-        assert hub.line(Step.CONSULT) == hub.line(Step.CANCEL_TOKEN) == f"hub:{CLIENT_ID}"
+        as_port: Hub = hub
+        assert as_port.line(Step.CONSULT) == as_port.line(Step.CANCEL_TOKEN) == f"hub:{CLIENT_ID}"

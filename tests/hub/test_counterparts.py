@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -19,12 +19,29 @@ from tests.hub.payside import (
     unbinding,
 )
 from worker.hub.client import HttpHub, open_hub
-from worker.hub.counterparts import Counterpart
 from worker.hub.errors import CallImpossible, CounterpartUnusable
 from worker.saga.results import ResultClass
 from worker.signing import PublicKeys
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from worker.hub.counterparts import Counterpart
+
 BASE = "https://open.example"
+
+
+def open_mock(answering: Callable[[httpx.Request], httpx.Response]) -> AbstractAsyncContextManager[HttpHub]:
+    """Open a hub over httpx's mock transport."""
+    return open_hub(
+        [counterpart(BASE)],
+        in_flight=4,
+        clock=lambda: NOW_AT,
+        chance=lambda: 0.0,
+        transport=lambda _: httpx.MockTransport(answering),
+    )
 
 
 async def opened(*counterparts: Counterpart) -> None:
@@ -168,13 +185,3 @@ async def test_faults_of_this_program_come_out(error: Exception) -> None:
     async with open_mock(failing) as hub:
         with pytest.raises(type(error)):
             await hub.perform(call(quick=2), unbinding(), Gate())
-
-
-def open_mock(handler):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, D103
-    return open_hub(
-        [counterpart(BASE)],
-        in_flight=4,
-        clock=lambda: NOW_AT,
-        chance=lambda: 0.0,
-        transport=lambda _: httpx.MockTransport(handler),
-    )

@@ -10,6 +10,7 @@ import pytest
 from contracts.states import Outcome
 from tests.hub.payside import (
     Gate,
+    Handler,
     Received,
     Script,
     answer,
@@ -19,6 +20,7 @@ from tests.hub.payside import (
     read_request,
     result_body,
     serving,
+    settled,
     signed,
     unbinding,
     until,
@@ -96,11 +98,11 @@ async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     [_hang_up, _reset, _junk, _half, _half_head, _bad_chunk, _silent, _trickle, _endless],
 )
 async def test_once_the_request_was_read_every_fault_is_undecided(
-    handler: object,
+    handler: Handler,
 ) -> None:
     """A server that read the request may have worked on it, however badly it answers."""
     gate = Gate()
-    async with serving(handler) as port, hub_at(port, timeout_ms=300) as hub:  # type: ignore[arg-type]  # parametrized
+    async with serving(handler) as port, hub_at(port, timeout_ms=300) as hub:
         async with asyncio.timeout(3):
             result = await hub.perform(call(), unbinding(), gate)
     assert undecided(result), result
@@ -162,7 +164,7 @@ async def test_a_lost_kept_connection_is_not_repeated_in_silence() -> None:
 
 
 async def test_the_transport_never_repeats_other_methods_either() -> None:
-    """aiohttp repeats a GET on a lost connection; under this transport it may not."""
+    """Aiohttp repeats a GET on a lost connection; under this transport it may not."""
     lines: list[bytes] = []
 
     async def one_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -172,11 +174,13 @@ async def test_the_transport_never_repeats_other_methods_either() -> None:
                 return
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
-    async with serving(one_answer) as port:
-        async with httpx.AsyncClient(transport=AiohttpTransport(in_flight=4, tls=None)) as client:
+    async with (
+        serving(one_answer) as port,
+        httpx.AsyncClient(transport=AiohttpTransport(in_flight=4, tls=None)) as client,
+    ):
+        await client.get(f"http://127.0.0.1:{port}/")
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
             await client.get(f"http://127.0.0.1:{port}/")
-            with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
-                await client.get(f"http://127.0.0.1:{port}/")
     assert len(lines) == 2
 
 
@@ -196,9 +200,7 @@ async def test_a_connection_that_the_server_closed_is_not_used() -> None:
     async with serving(closing) as port, hub_at(port) as hub:
         first = await hub.perform(call(), unbinding(), Gate())
         await closed.wait()
-        transport_sees_it = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.05, transport_sees_it.set_result, None)
-        await transport_sees_it
+        await settled()
         second = await hub.perform(call(), unbinding(), Gate())
     assert first.result_class is second.result_class is ResultClass.DONE
     assert script.connections == 2
@@ -222,9 +224,7 @@ async def test_unasked_bytes_are_never_taken_for_an_answer() -> None:
     async with serving(doubling) as port, hub_at(port) as hub:
         await hub.perform(call(), unbinding(), Gate())
         tricked.set()
-        arrived = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.05, arrived.set_result, None)
-        await arrived
+        await settled()
         second = await hub.perform(call(quick=1), unbinding(), Gate())
     assert second.result_class is ResultClass.FINAL
     assert second.code == "PROCESS_FAIL"
@@ -284,7 +284,7 @@ async def test_back_off_does_not_hold_the_limit() -> None:
         asleep.set()
         await wake.wait()
 
-    async with serving(script) as port, hub_at(port, naps=sleeping, in_flight=1) as hub:  # type: ignore[arg-type]  # stands in for Naps
+    async with serving(script) as port, hub_at(port, naps=sleeping, in_flight=1) as hub:
         first = asyncio.create_task(hub.perform(call(quick=1), unbinding(), Gate()))
         await asleep.wait()
         async with asyncio.timeout(5):
@@ -297,13 +297,17 @@ async def test_back_off_does_not_hold_the_limit() -> None:
 async def test_at_most_in_flight_attempts_run_at_once() -> None:
     """A counterpart never has more requests at a time than its limit."""
     now, most = 0, 0
+    full = asyncio.Event()
 
     async def counting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal now, most
         while await read_request(reader) is not None:
             now += 1
             most = max(most, now)
-            await asyncio.sleep(0.005)
+            if now == 3:
+                full.set()
+            await full.wait()
+            await settled()
             now -= 1
             writer.write(GOOD)
 

@@ -129,15 +129,15 @@ def test_arbitrary_signed_bodies_have_a_meaning(body: bytes) -> None:
 
 @settings(max_examples=400)
 @given(
-    st.sampled_from([Step.CONSULT, Step.CANCEL_TOKEN]),
-    st.dictionaries(WORDS, JSON, max_size=3),
-    JSON,
-    JSON,
-    JSON,
-    st.booleans(),
+    step=st.sampled_from([Step.CONSULT, Step.CANCEL_TOKEN]),
+    body=st.dictionaries(WORDS, JSON, max_size=3),
+    status=WORDS | JSON,
+    code=WORDS | JSON,
+    message=JSON,
+    undecided=st.booleans(),
 )
 def test_reading_is_total(
-    step: Step, body: dict[str, Any], status: Any, code: Any, message: Any, *, undecided: bool
+    *, step: Step, body: dict[str, Any], status: object, code: object, message: object, undecided: bool
 ) -> None:
     """Any verified object has a result that keeps the rules of its fields."""
     full = body | {"result": {"resultStatus": status, "resultCode": code, "resultMessage": message}}

@@ -15,6 +15,7 @@ class Time:
         self.now = 1_000.0
 
     def __call__(self) -> float:
+        """Tell the time, in seconds."""
         return self.now
 
     async def sleep(self, seconds: float) -> None:

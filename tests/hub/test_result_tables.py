@@ -275,7 +275,7 @@ def test_a_traffic_limit_hands_on_retry_after() -> None:
 
 
 def test_the_ids_of_the_consult_come_before_those_of_the_request() -> None:
-    """cancelToken is called with what the hub itself said last."""
+    """CancelToken is called with what the hub itself said last."""
     request = unbinding(psp_id="old-psp", acquirer_id="old-acq")
     assert CANCEL_TOKEN.fields(call(), request)["pspId"] == "psp-807"
     assert CANCEL_TOKEN.fields(call(acquirer_id=None, psp_id=None), request)["pspId"] == "old-psp"

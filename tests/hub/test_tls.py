@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 import ipaddress
 import ssl
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from cryptography import x509
@@ -24,6 +24,9 @@ from tests.hub.payside import (
     until,
 )
 from worker.saga.results import ResultClass
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOOD = answer(result_body())
 
@@ -122,7 +125,7 @@ async def test_a_server_that_resets_the_handshake_is_not_sent(certificate: Path)
 async def test_the_gate_is_passed_after_a_slow_handshake(
     server_tls: ssl.SSLContext, certificate: Path
 ) -> None:
-    """While the server takes its time over the handshake the gate stays unasked; it is asked once, at its end."""
+    """While the server hesitates over the handshake the gate stays unasked; it is asked once, at its end."""
     accepted, go_on = asyncio.Event(), asyncio.Event()
     gate = Gate()
     async with serving(Script([GOOD]), tls=server_tls) as real:
@@ -191,9 +194,13 @@ async def test_cancelled_in_the_handshake_nothing_has_left(certificate: Path) ->
 async def test_a_second_connection_resumes_the_session(server_tls: ssl.SSLContext, certificate: Path) -> None:
     """A server that closes after each answer gets a short handshake the next time."""
     resumed: list[bool] = []
+    spoken: set[str | None] = set()
+    server_tls.set_alpn_protocols(["h2", "http/1.1"])
 
     async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        resumed.append(writer.get_extra_info("ssl_object").session_reused)
+        connection = writer.get_extra_info("ssl_object")
+        resumed.append(connection.session_reused)
+        spoken.add(connection.selected_alpn_protocol())
         if await read_request(reader) is not None:
             writer.write(answer(result_body(), keep=False))
             await writer.drain()
@@ -206,6 +213,7 @@ async def test_a_second_connection_resumes_the_session(server_tls: ssl.SSLContex
             result = await hub.perform(call(), unbinding(), Gate())
             assert result.result_class is ResultClass.DONE
     assert resumed == [False, True]
+    assert spoken == {"http/1.1"}
 
 
 async def test_our_certificate_is_shown_where_one_is_wanted(

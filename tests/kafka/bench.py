@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -95,17 +96,29 @@ class KafkaBench:
 
     def settings(self, **changes: int) -> LogSettings:
         """Return log settings with short limits."""
-        limits = {"stall_limit_ms": 1_000, **changes}
-        return LogSettings(application=self.group, names=self.names, **limits)
+        quick = LogSettings(application=self.group, names=self.names, stall_limit_ms=1_000)
+        return replace(quick, **changes)  # type: ignore[arg-type]  # the limits are all int
 
-    def log(self, partition: int) -> ShardLog:
-        """Return a new log of the partition, as another process would make it."""
+    def log(self, partition: int, **changes: int) -> ShardLog:
+        """Return a new log of the partition, as another process would make it; `changes` are of limits."""
         log = BenchLog(
-            partition=partition, connection=self.connection, reader=self.reader, settings=self.settings()
+            partition=partition,
+            connection=self.connection,
+            reader=self.reader,
+            settings=self.settings(**changes),
         )
         log.prefix = self.prefix
         self._logs.append(log)
         return log
+
+    def login(self, bootstrap_servers: str, *, username: str, password: str) -> None:
+        """Let the logs from now on speak as this user; the reader stays as it is."""
+        self.connection = Connection(
+            bootstrap_servers=bootstrap_servers,
+            security_protocol="SASL_PLAINTEXT",
+            sasl_username=username,
+            sasl_password=password,
+        )
 
     async def append(
         self,
@@ -140,7 +153,7 @@ class KafkaBench:
         builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1_000_000)
         names: dict[bytes, bytes] = {}
         for offset, (key, value, headers) in enumerate(records):
-            marked = []
+            marked: list[tuple[str, bytes | None]] = []
             for name, content in headers:
                 mark = bytes([0x11 + len(names)]) * len(name)  # stands in while the batch is encoded
                 names[mark] = name

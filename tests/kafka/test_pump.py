@@ -165,7 +165,7 @@ async def test_rebalance_loses_and_strays_nothing(bench: KafkaBench, fleet: Flee
 
 
 async def test_pause_survives_a_rebalance(bench: KafkaBench, fleet: Fleet) -> None:
-    """A shard paused anew after a rebalance stays paused: the group's own rewinding does not touch the feed."""
+    """A shard paused after a rebalance stays paused: the group's own rewinding does not touch the feed."""
     async with fleet.running() as first:
         await until(lambda: len(first.shards) == 2)
         async with fleet.running() as second:
@@ -195,7 +195,7 @@ async def test_stop_drains_and_commits_the_group(bench: KafkaBench, fleet: Fleet
     assert (await bench.log(0).bounds()).group_committed == 2
 
 
-async def test_lease_lives_once_open(bench: KafkaBench, fleet: Fleet) -> None:
+async def test_lease_lives_once_open(fleet: Fleet) -> None:
     """A shard's lease is live soon after it has opened, and dead when the partition was given back."""
     async with fleet.running() as pump:
         await until(lambda: len(pump.shards) == 2)
@@ -207,7 +207,7 @@ async def test_lease_lives_once_open(bench: KafkaBench, fleet: Fleet) -> None:
 
 
 async def test_junk_header_key(bench: KafkaBench, fleet: Fleet) -> None:
-    """A record whose header key is not UTF-8 arrives with replacement characters, and so do its neighbours."""
+    """A record whose header key is not UTF-8 arrives with replacement characters, and its neighbours too."""
     await bench.append_raw(
         REQUESTS, 0, [(b"k", b"before", ()), (b"k", b"junk", ((b"\xff\xfe", b"\xfd"),)), (b"k", b"after", ())]
     )

@@ -88,10 +88,17 @@ def _requests_end(facts: _Facts) -> Iterator[Violation]:
         for request_id in events[-1].request_ids:
             sagas_of[events[-1].binding_id, request_id].add(events[-1].saga_id)
     letters = {letter.origin for letter in facts.history.letters if letter.origin is not None}
+    # A letter in another partition than its origin's is that of the forwarded record.
+    parked_there = {
+        letter.origin
+        for letter in facts.history.letters
+        if letter.origin is not None and letter.origin.split("/")[1] == str(letter.partition)
+    }
     for request in facts.history.requests:
         if not request.partition_is_right:
-            if forwards[request.origin] > 1 or (facts.history.at_rest and forwards[request.origin] == 0):
-                yield Violation("P1", f"forwarded {forwards[request.origin]} times", (request,))
+            ways = forwards[request.origin] + (request.origin in parked_there)
+            if ways > 1 or (facts.history.at_rest and ways == 0):
+                yield Violation("P1", f"in the wrong partition, forwarded or parked {ways} times", (request,))
             continue
         sagas = sagas_of.get((request.binding_id or "", request.request_id or ""), set())
         if facts.history.at_rest and not sagas and request.origin not in letters:

@@ -319,10 +319,6 @@ class SimFeed:
         self._positions = None
         self._seeks += 1
 
-    def position(self) -> int | None:
-        """Return the offset up to which requests were fed."""
-        return None if self._positions is None else self._positions.get(Input.REQUESTS)
-
     async def pump(self, offer: Callable[[list[Record]], None]) -> None:
         """Feed for ever: batches of random size, after random delays, from the sought positions on."""
         topics = [topic_name(topic) for topic in TOPIC_OF.values()]

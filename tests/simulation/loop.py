@@ -229,7 +229,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Say which tasks wait, and where: one line each."""
         lines = []
         for process, task in self._tasks.values():
-            if not task.done():
+            if not task.done() and (process is None or process.life is not Life.DEAD):
                 owner = "outside" if process is None else f"{process.name} ({process.life.value})"
                 lines.append(f"  {owner}: {task.get_name()} at {_where(task)}")
         return "\n".join(lines)

@@ -11,7 +11,7 @@ from contracts.origins import Origin
 from contracts.requests import ActivatedVia, Initiator, UnbindingRequested, read_request
 from contracts.states import BindingStateChanged, read_state
 from contracts.topics import LogicalTopic, partition_of, topic_name
-from contracts.wire import ContractError, InvalidEvent
+from contracts.wire import ContractError
 from tests.simulation.history import (
     CommandSeen,
     History,
@@ -23,7 +23,7 @@ from tests.simulation.history import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from contracts.cloudevents import IncomingEvent
     from contracts.requests import RebindingRequested
@@ -210,11 +210,3 @@ def _written(cluster: SimCluster) -> Iterator[Written]:
             content = b"\n".join((stored.key or b"", stored.value or b"", headers))
             yield Written(origin=_origin(stored), content=content)
 
-
-def reads(read: Callable[[IncomingEvent], object], stored: Stored) -> bool:
-    """Say whether a record keeps to its contract."""
-    try:
-        read(read_event(stored.value, stored.headers))
-    except (UnreadableEvent, InvalidEvent):
-        return False
-    return True

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING
 from contracts.states import Step
 from contracts.topics import LogicalTopic, topic_name
 from tests.simulation.checker import Violation, check
-from tests.simulation.hub import LINES, NO_ANSWER, Act, target_of
+from tests.simulation.hub import LINES, Act
 from tests.simulation.loop import Deadlock, Life, Livelock, run
 from tests.simulation.reader import read_history
 from tests.simulation.upstream import Upstream
 from tests.simulation.world import HOUR_MS, SESSION, Shard, SimHold, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Sequence
 
     from tests.simulation.history import History
     from tests.simulation.world import Ports, SimWorker
 
 BINDINGS = ("binding-a", "binding-b", "binding-c", "binding-d", "binding-e")
 RECORD_BYTES = 8_000
-REST_LIMIT = 4 * 24 * 3600.0
+REST_LIMIT = 2 * 3600.0
 """Simulated seconds in which everything must have come to its end: longer than any patience."""
-_ = (NO_ANSWER, target_of)
+RESTART_WATCH = 1_800.0
+"""How long a restart at rest is watched, in simulated seconds: longer than the patience of `subject`."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,7 +66,7 @@ def play(seed: int, *, make_shard: Callable[[Ports], Shard]) -> Outcome:
     """Run the scenario of a seed to its end."""
     random = Random(seed)  # noqa: S311 - a seed, no secret
     wildness = Wildness(
-        sends=random.randint(3, 16),
+        sends=random.randint(3, 30),
         faults=random.choice((0, 1, 2, 4, 8)),
         jumps=random.random() < 0.15,
         helpful=random.random() < 0.5,
@@ -80,22 +81,31 @@ def play(seed: int, *, make_shard: Callable[[Ports], Shard]) -> Outcome:
 
 def conclude(seed: int, world: World, story: Story) -> Outcome:
     """Run a story and check what came of it."""
+    outcome = conclude_run(seed, world, story.tell(), tokens=story.upstream.tokens)
+    outcome.violations += story.violations
+    return outcome
+
+
+def conclude_run(
+    seed: int, world: World, main: Coroutine[object, object, None], *, tokens: Sequence[str]
+) -> Outcome:
+    """Run `main` in the world, then read its history and check it; no token may stand in it in clear."""
     failure = None
     try:
-        run(world.loop, story.tell())
+        run(world.loop, main)
     except (Deadlock, Livelock, Restless) as error:
         failure = f"{type(error).__name__}: {error}"
     history = read_history(
         world.cluster,
         partitions=world.partitions,
         attempts=world.side.ledger,
-        secrets=[token.encode() for token in story.upstream.tokens],
+        secrets=[token.encode() for token in tokens],
         at_rest=failure is None,
     )
     return Outcome(
         seed=seed,
         history=history,
-        violations=check(history) + story.violations,
+        violations=check(history),
         misuses=world.misuses(),
         diary=world.diary,
         steps=world.loop.steps,
@@ -122,7 +132,7 @@ class Story:
     async def tell(self) -> None:
         """Play all of it."""
         self._prepare()
-        await asyncio.gather(self._send(), self._storm())
+        await asyncio.gather(self._send(), self._storm(), self._storm())
         await self._calm()
         await self._rest()
         await self._restart()
@@ -190,19 +200,8 @@ class Story:
         worker = self._someone()
         if worker is None:
             return
-        at = world.loop.steps + self._random.choice((1, 5, 30, 200)) * self._random.random()
-        killed = world.loop.create_future()
-
-        def look(step: int) -> None:
-            if step >= at and worker.process.life is not Life.DEAD:
-                world.loop.before_step = None
-                world.kill(worker)
-                killed.set_result(None)
-
-        world.loop.before_step = look
-        # Steps may be rare: wait, but not for ever, and strike then.
-        world.network.outside(60.0, lambda: look(1 << 62))
-        await killed
+        at = world.loop.steps + int(self._random.choice((1, 5, 30, 200)) * self._random.random())
+        await world.killed(worker, at=at)
         await asyncio.sleep(self._random.choice((0.0, 0.05, 2.0, SESSION)))
         world.replace(worker)
 
@@ -264,18 +263,19 @@ class Story:
         cluster = self.world.cluster
         partition = self._random.randrange(self.world.partitions)
         topic = topic_name(self._random.choice((LogicalTopic.JOURNAL, LogicalTopic.NOTICES)))
-        epoch = cluster.init_producer("foreign")
+        name = f"foreign-{self.world.loop.steps}"
+        epoch = cluster.init_producer(name)
         if topic == topic_name(LogicalTopic.JOURNAL):
-            cluster.produce("foreign", epoch, topic, partition, key=b"position", value=b"x", headers=())
+            cluster.produce(name, epoch, topic, partition, key=b"position", value=b"x", headers=())
         else:
-            cluster.produce("foreign", epoch, topic, partition, key=None, value=b"x", headers=())
+            cluster.produce(name, epoch, topic, partition, key=None, value=b"x", headers=())
         self.world.note(f"a foreign transaction stands open in {topic} {partition}, and is aborted after 10 s")
 
     async def _hold(self) -> None:
         world = self.world
         until = world.now() + self._random.choice((1_000, 30_000, 600_000))
         step = self._random.choice((None, *Step))
-        world.holds.append(SimHold(step=step, until_at=until))
+        world.hold(SimHold(step=step, until_at=until))
         world.note(f"a hold on {step or 'all steps'} until {until}")
 
     async def _stop_line(self) -> None:
@@ -322,7 +322,7 @@ class Story:
         start, pause = self.world.loop.time(), 10.0
         while (open_things := self._open()) and self.world.loop.time() - start < REST_LIMIT:
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 6 * 3600.0)
+            pause = min(pause * 2, 1800.0)
         if open_things:
             lines = "\n".join(str(thing) for thing in open_things)
             raise Restless(f"after {REST_LIMIT} s still open:\n{lines}\nwaiting:\n{self.world.loop.waiting()}")
@@ -347,7 +347,7 @@ class Story:
         for worker in list(world.workers):
             world.kill(worker)
             world.replace(worker)
-        await asyncio.sleep(26 * 3600)
+        await asyncio.sleep(RESTART_WATCH)
         if before != self._marks():
             self.violations.append(
                 Violation("P2", f"a restart at rest changed something: {before} became {self._marks()}")

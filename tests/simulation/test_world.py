@@ -28,7 +28,7 @@ class CountingShard:
         self.counting = False
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Claim, restore, seek and count on."""
         if self._task is None:
             self._task = asyncio.ensure_future(self._work())
@@ -60,6 +60,13 @@ class CountingShard:
     def offer(self, records: list[Record]) -> None:
         """Note the offsets."""
         self.offered += [record.offset for record in records]
+
+    def holds_changed(self) -> None:
+        """Nothing is called, nothing held."""
+
+    def position(self) -> dict[Input, int] | None:
+        """There is none to show."""
+        return None
 
     async def drain(self) -> None:
         """Stop counting."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from contracts.cloudevents import UnreadableEvent, event_headers, read_event
+from contracts.cloudevents import event_headers
 from contracts.commands import DISCARD_REQUESTED, REPLAY_REQUESTED
 from contracts.dead_letters import FORWARDED_FROM_HEADER, LetterHeaders
 from contracts.notices import TOKEN_CANCELED
@@ -67,7 +67,7 @@ class Upstream:
         binding = self.random.choice(self.bindings)
         data: dict[str, Any] = {
             "bindingId": binding,
-            "initiator": self.random.choice(("wallet", "merchant")),
+            "initiator": self.random.choice(("wallet", "wallet", "merchant")),
             "requestedAt": rfc3339(self.world.now()),
         }
         kinds = self.random.choice((("token",),) * 4 + (("agreement",), ("account",), ("token", "account")))
@@ -266,12 +266,3 @@ class Upstream:
         if isinstance(data, dict) and isinstance(data.get("bindingId"), str):
             key = data["bindingId"].encode()
         self.world.send(topic, key=key, value=value, headers=headers, partition=partition)
-
-
-def is_event(value: bytes | None, headers: list[tuple[str, bytes]]) -> bool:
-    """Say whether the bytes are an event."""
-    try:
-        read_event(value, headers)
-    except UnreadableEvent:
-        return False
-    return True

@@ -13,9 +13,10 @@ from tests.simulation.hub import Caller, PaymentSide, SimHub
 from tests.simulation.log import LogFaults, SimFeed, SimLog
 from tests.simulation.loop import PROCESS, Life, Process, SimLoop
 from tests.simulation.network import Network
+from worker.ports import Input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from contracts.states import Step
     from worker.ports import Feed, Holds, Hub, Lease, Log, Record
@@ -32,12 +33,20 @@ HOUR_MS = 3_600_000
 class Shard(Protocol):
     """What the world needs of a shard."""
 
-    async def start(self) -> None:
-        """Claim the partition and open."""
+    def start(self) -> None:
+        """Claim the partition and open, in a task of its own."""
         ...
 
     def offer(self, records: list[Record]) -> None:
         """Take records that were fed."""
+        ...
+
+    def holds_changed(self) -> None:
+        """Look again at what is held."""
+        ...
+
+    def position(self) -> Mapping[Input, int] | None:
+        """Return the committed position of an open shard."""
         ...
 
     async def drain(self) -> None:
@@ -57,6 +66,8 @@ class Ports:
     clock: Callable[[], int]
     chance: Callable[[], float]
     partitions: int
+    tell: Callable[[str], None]
+    """Takes a line for the diary."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +83,13 @@ class SimHolds:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._known_from = world.loop.time() + world.random.choice((0.0, 0.0, world.random.random()))
+        self.reading_s = world.random.choice((0.0, 0.0, world.random.random()))
+        """How long it takes to read the topic, in seconds."""
+        self.read = False
 
     def known(self) -> bool:
         """Tell whether the topic has been read whole."""
-        return self._world.loop.time() >= self._known_from
+        return self.read
 
     def held_until(
         self, *, step: Step, auth_client_id: str | None, merchants: Sequence[str], now_at: int
@@ -134,6 +147,17 @@ class SimWorker:
     def __post_init__(self) -> None:
         """Let each process read the holds anew."""
         self.holds = SimHolds(self.world)
+        self.world.loop.spawn(self.process, self._read_holds(), name="holds")
+
+    async def _read_holds(self) -> None:
+        await asyncio.sleep(self.holds.reading_s)
+        self.holds.read = True
+        self.hear_of_holds()
+
+    def hear_of_holds(self) -> None:
+        """Tell the shards that the holds moved."""
+        for seat in self.seats.values():
+            seat.shard.holds_changed()
 
     @property
     def name(self) -> str:
@@ -168,7 +192,7 @@ class SimWorker:
                 seat.feed.pump(seat.shard.offer), name=f"pump {partition}"
             )
         self.renew()
-        await seat.shard.start()
+        seat.shard.start()
 
     async def revoke(self, partition: int) -> None:
         """Drain the shard of a partition that the group takes away."""
@@ -216,6 +240,8 @@ class World:
         self._jump_ms = 0
         self._moving = {partition: asyncio.Lock() for partition in range(partitions)}
         self._born = 0
+        self._doomed: dict[SimWorker, tuple[int, Callable[[], None]]] = {}
+        self.loop.before_step = self._before_step
         self._all: list[SimWorker] = []
 
     # --- time ----------------------------------------------------------------
@@ -262,6 +288,7 @@ class World:
             clock=self.now,
             chance=self.random.random,
             partitions=self.partitions,
+            tell=lambda line: self.note(f"{worker.name}: {line}"),
         )
         return Seat(shard=self._make_shard(ports), feed=feed, log=log)
 
@@ -296,6 +323,26 @@ class World:
         self.loop.kill(worker.process)
         if worker in self.workers:
             self.workers.remove(worker)
+
+    async def killed(self, worker: SimWorker, *, at: int, limit: float | None = 60.0) -> None:
+        """Kill a worker right before step `at` of the loop, or after `limit` seconds if steps are rare; return then."""
+        done: asyncio.Future[None] = self.loop.create_future()
+
+        def strike() -> None:
+            self._doomed.pop(worker, None)
+            if not done.done():
+                self.kill(worker)
+                done.set_result(None)
+
+        self._doomed[worker] = (at, strike)
+        if limit is not None:
+            self.network.outside(limit, strike)
+        await done
+
+    def _before_step(self, step: int) -> None:
+        for at, strike in [*self._doomed.values()]:
+            if step >= at:
+                strike()
 
     def replace(self, dead: SimWorker) -> SimWorker:
         """Start a worker in the place of a dead one and give it the partitions."""
@@ -393,9 +440,20 @@ class World:
         """Commit the group's offsets of all partitions that have an owner, as the lease does every two seconds."""
         name = topic_name(LogicalTopic.REQUESTS)
         for partition, owner in self.owners.items():
-            position = owner.seats[partition].feed.position() if owner and partition in owner.seats else None
-            if position is not None:
-                self.cluster.commit_group(name, partition, position)
+            if owner is not None and partition in owner.seats:
+                position = owner.seats[partition].shard.position()
+                if position is not None and Input.REQUESTS in position:
+                    self.cluster.commit_group(name, partition, position[Input.REQUESTS])
+
+    def hold(self, hold: SimHold) -> None:
+        """Place a hold; each worker hears of it a little later."""
+        self.holds.append(hold)
+        for worker in self.workers:
+            self.loop.spawn(worker.process, self._tell(worker), name="holds")
+
+    async def _tell(self, worker: SimWorker) -> None:
+        await self.network.breathe()
+        worker.hear_of_holds()
 
     # --- the end -------------------------------------------------------------------
 

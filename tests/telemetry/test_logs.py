@@ -120,7 +120,7 @@ def test_an_unlisted_field_is_dropped_and_counted() -> None:
 def test_an_unlisted_field_is_refused_in_tests(fields: dict[str, object]) -> None:
     """Where logs are strict an unlisted field, or a value that is no plain one, raises."""
     with pytest.raises((TypeError, ValueError)):
-        Page(strict=True).logger.log(LogEvent.CALL_FAILED, **fields)  # type: ignore[arg-type]  # `error` is not in it
+        Page(strict=True).logger.log(LogEvent.CALL_FAILED, **fields)
 
 
 @given(
@@ -129,7 +129,7 @@ def test_an_unlisted_field_is_refused_in_tests(fields: dict[str, object]) -> Non
 def test_any_line_is_one_line_of_json(fields: dict[str, object]) -> None:
     """Whatever the values are, a line stays one line that parses."""
     page = Page()
-    page.logger.log(LogEvent.RECORD_REFUSED, **fields)  # type: ignore[arg-type]  # `error` is not in it
+    page.logger.log(LogEvent.RECORD_REFUSED, **fields)
     assert len(page.lines()) == 1
 
 

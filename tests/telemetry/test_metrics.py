@@ -2,6 +2,7 @@
 
 import io
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,6 +12,9 @@ from worker.saga.results import ResultClass
 from worker.settings import CounterpartName
 from worker.telemetry import LogEvent, Metric, Metrics, Observer, UnknownSeries, make_logger
 from worker.telemetry.metrics import COUNTERPARTS, RESULT_CLASSES, SPECS, Kind
+
+if TYPE_CHECKING:
+    from worker import ports
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -79,7 +83,7 @@ def test_what_is_not_listed_is_refused(metric: Metric, labels: dict[str, str | i
     assert "boredom" not in str(raised.value)
 
 
-@pytest.mark.parametrize("partition", ["3", -1, "x"])
+@pytest.mark.parametrize("partition", ["03", -1, "x"])
 def test_a_partition_is_a_number(partition: str | int) -> None:
     """The label `partition` takes numbers only, so that its series can be forgotten."""
     with pytest.raises(UnknownSeries):
@@ -92,6 +96,7 @@ def test_a_partition_that_left_is_forgotten() -> None:
     for partition in (3, 4):
         metrics.gauge(Metric.SAGAS, 7, partition=partition, state="waiting")
         metrics.gauge(Metric.LIVE_SAGAS, 7, partition=partition)
+    metrics.gauge(Metric.LIVE_SAGAS, 7, partition="3")
     metrics.forget_partition(3)
     assert value(metrics, "unbinding_sagas", partition="3", state="waiting") is None
     assert value(metrics, "unbinding_live_sagas", partition="3") is None
@@ -124,8 +129,23 @@ def test_a_mistake_in_telemetry_stops_nothing() -> None:
     observed.observe(Metric.LETTERS, 1)
     observed.gauge(Metric.CALL, 1)
     observed.log(LogEvent.SHARD_OPENED, token="t")
-    assert value(metrics, "unbinding_series_refused_total") == 3
+    observed.count("unbinding_boredom")
+    observed.log("worker.yawned", count=1)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines] == ["shard.opened", "event.misnamed"]
+    assert lines[1]["name"] == "worker.yawned"
+    assert value(metrics, "unbinding_series_refused_total") == 4
     assert value(metrics, "unbinding_log_fields_dropped_total") == 1
+
+
+def test_an_observer_is_what_a_shard_asks_for() -> None:
+    """The observer has the form that the shard's port asks for, with plain text for names."""
+    metrics, stream = Metrics(), io.StringIO()
+    port: ports.Observer = observer(metrics, stream, strict=True).bound(partition=3)
+    port.log("shard.opened", sagas=1, error=None)
+    port.gauge("unbinding_live_sagas", 1, partition="3")
+    assert value(metrics, "unbinding_live_sagas", partition="3") == 1
+    assert json.loads(stream.getvalue())["event"] == "shard.opened"
 
 
 def test_a_mistake_in_telemetry_fails_a_test() -> None:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
 import structlog
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import httpx
 
     from contracts.states import Step
+    from worker.hub.answers import Answer
     from worker.hub.apis.api import Api, Request
     from worker.hub.counterparts import Counterpart
     from worker.saga.results import Call, Result
@@ -44,13 +45,21 @@ _LONGEST_BACK_OFF_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
+class Exchange(Protocol):
+    """One signature scheme's way to make an attempt."""
+
+    async def attempt(self, body: bytes, gate: Callable[[], None]) -> Answer:
+        """Send the message once, signed anew, and verify what comes back; the gate is passed last."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """How a step's calls go: which API, through which exchange, under which limit."""
 
     api: Api
     line: str
-    exchange: HeaderExchange
+    exchange: Exchange
     limit: Limit
 
 

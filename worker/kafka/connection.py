@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from faststream.security import BaseSecurity, SASLOAuthBearer, SASLPlaintext, SASLScram256, SASLScram512
 
 if TYPE_CHECKING:
     from aiokafka.abc import AbstractTokenProvider
@@ -109,20 +109,20 @@ def ssl_context(connection: Connection) -> ssl.SSLContext:
 def faststream_security(connection: Connection) -> BaseSecurity | None:
     """Return the same security in FastStream's words, ``None`` for a plain connection.
 
-    Raises ValueError for OAUTHBEARER with a token provider of ours: FastStream cannot carry one.
+    The token provider of OAUTHBEARER is an argument of FastStream's broker, not of its security.
     """
     encrypted = connection.security_protocol.endswith("SSL")
     context = ssl_context(connection) if encrypted else None
     if not connection.security_protocol.startswith("SASL"):
         return BaseSecurity(ssl_context=context, use_ssl=True) if encrypted else None
-    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
-    kind = kinds.get(connection.sasl_mechanism)
-    if kind is None:
-        raise ValueError(
-            "kafka.sasl_mechanism OAUTHBEARER is not possible for publishing outside the worker: "
-            "use PLAIN or SCRAM for people's tools"
-        )
-    return kind(
+    if connection.sasl_mechanism == "OAUTHBEARER":
+        return SASLOAuthBearer(ssl_context=context, use_ssl=encrypted)
+    kinds: dict[str, type[SASLPlaintext | SASLScram256 | SASLScram512]] = {
+        "PLAIN": SASLPlaintext,
+        "SCRAM-SHA-256": SASLScram256,
+        "SCRAM-SHA-512": SASLScram512,
+    }
+    return kinds[connection.sasl_mechanism](
         username=connection.sasl_username or "",
         password=connection.sasl_password or "",
         ssl_context=context,

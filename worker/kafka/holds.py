@@ -1,7 +1,7 @@
 """The standing holds: a small compacted topic that is read whole before any call, and then followed.
 
-It is read by our own reader, not by a FastStream subscriber: that one cannot tell when the end was reached, and
-drops a whole batch when one header in it is not UTF-8. A hold that is dropped is a call that should not have been.
+It is read by our own reader, not by a FastStream subscriber: that one cannot tell when the end was reached,
+and drops a whole batch when one header in it is not UTF-8. A dropped hold is a call that must not be made.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class HoldsFollower:
         self._observer = observer
         self._standing: dict[str, _Standing] = {}
         self._known = False
+        self._reading = True
         self.trouble: str | None = "has not been read yet"
         """Why the holds are not known or may be out of date, ``None`` if all is well."""
 
@@ -75,7 +76,7 @@ class HoldsFollower:
     def held_until(
         self, *, step: Step, auth_client_id: str | None, merchants: Sequence[str], now_at: int
     ) -> int | None:
-        """Return when the last hold that covers such a call ends (ms since the epoch), or ``None``."""
+        """Say when the last hold that covers such a call ends (ms since the epoch), or ``None``."""
         counterpart = self._counterpart_of(step)
         ends = [
             standing.until_at
@@ -95,13 +96,22 @@ class HoldsFollower:
         return max(ends, default=None)
 
     async def run(self) -> None:
-        """Read the topic to its end, then follow it, until cancelled. Troubles are told once and tried again."""
+        """Read the topic to its end, then follow it, until cancelled; troubles are told once and tried again.
+
+        When following breaks off, the holds stay known while the topic is read anew; if that fails, they are
+        not known any more.
+        """
         while True:
+            self._reading = True
             try:
                 await self._follow()
             except LogError as error:
                 self._miss(str(error))
             await asyncio.sleep(_RETRY_S)
+
+    async def stop(self) -> None:
+        """Close the reader."""
+        await self._reader.close()
 
     async def _follow(self) -> None:
         tp = self._partition
@@ -109,12 +119,14 @@ class HoldsFollower:
         position = (await self._reader.offsets([tp], at=EARLIEST))[tp]
         found: dict[str, _Standing] = {}
         while position < mark:
-            records, position = await self._fetch(position)
+            records, after = await self._fetch(position)
+            if after == position:
+                self._say(f"{tp.topic} stands still at offset {position} before its end {mark}")
             self._apply(records, to=found)
+            position = after
         self._take(found)
         while True:
             records, position = await self._fetch(position)
-            self._say_well()
             if records:
                 self._apply(records, to=found)
                 self._take(found)
@@ -148,18 +160,20 @@ class HoldsFollower:
             self._observer.log("hold.ended", hold_id=name)
         for name in sorted(name for name, standing in found.items() if before.get(name) != standing):
             self._observer.log("hold.began", hold_id=name, until_at=found[name].until_at)
-        first, self._known = not self._known, True
+        first, self._known, self._reading = not self._known, True, False
+        self.trouble = None
         if first:
             self._observer.log("holds.followed", count=len(found))
-        self._say_well()
         if first or before != self._standing:
             self._changed()
 
-    def _say_well(self) -> None:
-        self.trouble = None
-
     def _miss(self, trouble: str) -> None:
-        """Say why, once per change. What was read whole before stays known: it is old, not wrong."""
+        if self._reading and self._known:
+            self._known = False
+            self._changed()
+        self._say(trouble)
+
+    def _say(self, trouble: str) -> None:
         if trouble != self.trouble:
             self._observer.log("holds.missed", cause=trouble)
         self.trouble = trouble

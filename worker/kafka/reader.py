@@ -175,6 +175,33 @@ class Reader:
             failure = error
         return Fetched(records=[], position=position, error=failure)
 
+    async def fetch_all(
+        self, positions: Mapping[TopicPartition, int], *, committed: bool, wait_ms: int, partition_bytes: int
+    ) -> dict[TopicPartition, Fetched]:
+        """Fetch once from all brokers that lead these partitions; see ``fetch_from``.
+
+        Partitions without a known leader are left out.
+        """
+        try:
+            nodes, _unknown = await self.leaders(positions)
+        except (kafka.KafkaError, OSError, TimeoutError) as error:
+            return {tp: Fetched(records=[], position=at, error=error) for tp, at in positions.items()}
+        if not nodes:
+            await asyncio.sleep(_RETRY_S)
+        found = await asyncio.gather(
+            *(
+                self.fetch_from(
+                    node,
+                    {tp: positions[tp] for tp in group},
+                    committed=committed,
+                    wait_ms=wait_ms,
+                    partition_bytes=partition_bytes,
+                )
+                for node, group in nodes.items()
+            )
+        )
+        return {tp: fetched for part in found for tp, fetched in part.items()}
+
     async def fetch_from(
         self,
         node: int,

@@ -59,7 +59,6 @@ async def local_kafka(
     override broker properties. `users` (name to password) get a SASL/PLAIN listener of their own. An existing
     `directory` is taken up again, data and all. `progress` hears of downloads. Raises `SandboxKafkaError`.
     """
-    directory = directory.absolute()
     java = await asyncio.to_thread(find_java)
     jars = await _jars(progress)
     kafka = LocalKafka(
@@ -84,10 +83,10 @@ class LocalKafka:
     """One cluster of local broker processes; not tied to an event loop, so a fixture may outlive loops."""
 
     def __init__(self, *, directory: Path, java: Java, jars: tuple[Path, ...], plan: ClusterPlan) -> None:
-        self.directory = directory
+        self.directory = directory.absolute()  # brokers run in it
         self._plan = plan
         self._nodes = {
-            node_id: _Node(node_id=node_id, plan=plan, directory=directory, java=java, jars=jars)
+            node_id: _Node(node_id=node_id, plan=plan, directory=self.directory, java=java, jars=jars)
             for node_id in plan.node_ids
         }
 

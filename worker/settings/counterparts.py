@@ -46,7 +46,7 @@ class Counterpart(Section):
     """How long one attempt may take as a whole."""
     in_flight: Whole = Field(default=64, ge=1, le=10_000)
     """Attempts that one worker has open at this counterpart at the same time, at most."""
-    rate: Number = Field(default=100.0, gt=0, le=100_000)
+    rate: Number = Field(default=1_000.0, gt=0, le=100_000)
     """Attempts that one worker begins a second, at most; goes down by itself when asked to slow down."""
     ca_file: FilePath | None = Field(default=None, examples=["/etc/unbinding/counterpart-ca.pem"])
     """Certificates (PEM) that the server's is checked against; left out: the system's."""

@@ -277,6 +277,7 @@ def _letter(found: dict[str, Any]) -> LetterRecord:
 def encode_meta(meta: Meta) -> bytes:
     """Return what is known of a request beside its value."""
     found: dict[str, Any] = {
+        "v": VERSION,
         "origin": meta.origin.text,
         "ts": meta.timestamp_at,
         "id": meta.event_id,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from worker.saga.plan import Profile
     from worker.saga.results import Call
     from worker.shard.memory import Entry, Memory
+    from worker.shard.pace import Linger
     from worker.shard.vault import Vault
 
 FIRST_GAP_MS: Final = 50
@@ -113,9 +114,9 @@ class Shard:
         surroundings: Surroundings,
         clock: Callable[[], int],
         observer: Observer,
-        linger: Callable[[], float] = lambda: 0.0,
+        linger: Linger | None = None,
     ) -> None:
-        """``linger`` says for how many seconds a busy shard waits for more before it commits."""
+        """``linger`` is shared by the shards of a process; without one each commits at once."""
         self._options = options
         self._log = log
         self._feed = feed
@@ -171,6 +172,7 @@ class Shard:
         """Claim the partition and serve it, in a task of the shard's own."""
         self._wanted = True
         if self._task is None or self._task.done():
+            self._taken = None
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"shard-{self._options.partition}"
             )
@@ -191,7 +193,7 @@ class Shard:
         self._bell.set()
 
     async def drain(self) -> None:
-        """Let go: no new calls; those in flight end or are cut, what never began is journaled; then closed."""
+        """Let go: no new calls; those in flight end or are cut, what never began is journaled."""
         self._wanted = False
         task = self._task
         if task is None or task.done():
@@ -412,9 +414,11 @@ class Shard:
                     await self._bell.wait()
             except TimeoutError:
                 continue
-        linger = self._linger()
-        if linger > 0 and self._open():
-            await asyncio.sleep(linger)
+        if self._linger is None or not self._open():
+            return
+        seconds = self._linger.seconds(self._options.partition)
+        if seconds > 0:
+            await asyncio.sleep(seconds)
 
     def _has_work(self, memory: Memory) -> bool:
         now_at = self._clock()
@@ -620,6 +624,8 @@ class Shard:
         for fact in unit.facts:
             self._observer.log(fact.event, **fact.fields)
         self._failures = 0
+        if self._linger is not None:
+            self._linger.committed(self._options.partition)
         self._start_calls(unit, memory)
 
     def _start_calls(self, unit: Unit, memory: Memory) -> None:

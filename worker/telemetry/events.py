@@ -150,6 +150,8 @@ class LogEvent(StrEnum):
 
     SECRET_EXPOSED = "secret.exposed"  # noqa: S105 - the name of an event
     """A file with keys can be read or changed by other accounts."""
+    EVENT_MISNAMED = "event.misnamed"
+    """The code logged an event that is not in this list: a mistake in the code."""
     LIBRARY_LOGGED = "library.logged"
     """A library said something: its template without the values."""
 
@@ -205,6 +207,7 @@ LEVELS: Final[Mapping[LogEvent, Level]] = MappingProxyType(
                 LogEvent.HOLDS_MISSED,
                 LogEvent.BRAKE_PULLED,
                 LogEvent.INSTANCE_CONTESTED,
+                LogEvent.EVENT_MISNAMED,
             ),
             Level.ERROR,
         ),

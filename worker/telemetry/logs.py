@@ -16,6 +16,7 @@ from worker.telemetry.events import LEVELS, Level, LogEvent
 from worker.telemetry.exceptions import describe_exception
 from worker.telemetry.fields import FIELD_NAMES, FieldName, clean_text, plain_value
 
+_EVENT_FORM: Final = re.compile(r"[a-z]{1,30}\.[a-z]{1,30}")
 _HEAD: Final = frozenset({"at", "level", "event"})
 # Where a text that a library put together itself goes over from its own words to values.
 _VALUE_BEGINS: Final = re.compile(r"[\n:='\"`<({\[]|\d")
@@ -24,8 +25,8 @@ _VALUE_BEGINS: Final = re.compile(r"[\n:='\"`<({\[]|\d")
 class Logger(Protocol):
     """Takes log lines; what it takes is checked, see `fields`."""
 
-    def log(self, event: LogEvent, *, error: BaseException | None = None, **fields: object) -> None:
-        """Write one line. Raises `TypeError` or `ValueError` for a wrong field only where logs are strict."""
+    def log(self, event: str, **fields: object) -> None:
+        """Write one line; `error` is an exception. Wrong names raise only where logs are strict."""
         ...
 
 
@@ -106,18 +107,33 @@ def _field(name: str, value: object) -> object:
 class StructuredLogger:
     """A logger over structlog, without any state of the process."""
 
-    def __init__(self, chain: Any, *, least: Level) -> None:
+    def __init__(self, chain: Any, *, least: Level, strict: bool) -> None:
         self._chain = chain
         self._least = least
+        self._strict = strict
 
-    def log(self, event: LogEvent, *, error: BaseException | None = None, **fields: object) -> None:
-        """Write one line at the event's own level; `error` is rendered without values."""
-        level = LEVELS[event]
+    def log(self, event: str, **fields: object) -> None:
+        """Write one line at the event's own level; the exception in `error` is rendered without values.
+
+        An event that is not listed is written as `event.misnamed`; with `strict` it raises `ValueError`.
+        """
+        level = LEVELS.get(event)  # type: ignore[call-overload]  # a StrEnum's member equals its text
+        if level is None:
+            level = self._misnamed(event, fields)
+            event = LogEvent.EVENT_MISNAMED
         if level < self._least:
             return
+        error = fields.pop("error", None)
         if error is not None:
             fields[FieldName.EXCEPTION.value] = error
-        self._chain.msg(event.value, **fields)
+        self._chain.msg(str(event), **fields)
+
+    def _misnamed(self, event: str, fields: dict[str, object]) -> Level:
+        if self._strict:
+            raise ValueError("the event is not in the list: add it to LogEvent with its meaning and level")
+        if _EVENT_FORM.fullmatch(event):
+            fields[FieldName.NAME.value] = event
+        return LEVELS[LogEvent.EVENT_MISNAMED]
 
 
 class LibraryHandler(logging.Handler):
@@ -170,7 +186,7 @@ def make_logger(
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    return StructuredLogger(chain, least=least)
+    return StructuredLogger(chain, least=least, strict=strict)
 
 
 def capture_crashes(logger: Logger) -> None:

@@ -3,6 +3,7 @@
 Inside, durations are `int` milliseconds and times milliseconds since the epoch; they are exported in seconds.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -214,6 +215,7 @@ SPECS: Final[Mapping[Metric, Spec]] = MappingProxyType(
 """One entry for each metric."""
 
 _PARTITION: Final = "partition"
+_PARTITION_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,5}")
 _FREE_MOST: Final = 64
 _CLASSES: Final = {Kind.COUNTER: Counter, Kind.GAUGE: Gauge, Kind.HISTOGRAM: Histogram}
 
@@ -225,36 +227,40 @@ class Metrics:
         self.registry: Final = CollectorRegistry()
         self._parents: Final = {metric: self._make(metric, spec) for metric, spec in SPECS.items()}
         # A child is looked up once for each set of labels: prometheus_client locks on each look-up.
-        self._children: Final[dict[tuple[Metric, frozenset[tuple[str, object]]], Series]] = {}
+        self._children: Final[dict[tuple[str, frozenset[tuple[str, object]]], Series]] = {}
 
-    def count(self, metric: Metric, n: int = 1, **labels: str | int) -> None:
+    def count(self, metric: str, n: int = 1, **labels: str | int) -> None:
         """Count `n` more. Raises `UnknownSeries`."""
         series = self._series(metric, labels)
         if not isinstance(series, Counter):
             raise UnknownSeries(f"{metric} is no counter")
         series.inc(n)
 
-    def gauge(self, metric: Metric, value: float, **labels: str | int) -> None:
+    def gauge(self, metric: str, value: float, **labels: str | int) -> None:
         """Say what something is now, durations in ms. Raises `UnknownSeries`."""
         series = self._series(metric, labels)
         if not isinstance(series, Gauge):
             raise UnknownSeries(f"{metric} is no gauge")
-        series.set(value * SPECS[metric].scale)
+        series.set(value * SPECS[Metric(metric)].scale)
 
-    def observe(self, metric: Metric, value: float, **labels: str | int) -> None:
+    def observe(self, metric: str, value: float, **labels: str | int) -> None:
         """Add an observation, durations in ms. Raises `UnknownSeries`."""
         series = self._series(metric, labels)
         if not isinstance(series, Histogram):
             raise UnknownSeries(f"{metric} is no histogram")
-        series.observe(value * SPECS[metric].scale)
+        series.observe(value * SPECS[Metric(metric)].scale)
 
     def forget_partition(self, partition: int) -> None:
         """Remove the series of a partition that is no longer ours: another worker reports them now."""
-        gone = [key for key in self._children if (_PARTITION, partition) in key[1]]
-        for metric, labels in gone:
-            del self._children[metric, labels]
-            by_name = dict(labels)
-            self._parents[metric].remove(*(str(by_name[name]) for name in SPECS[metric].labels))
+        gone: set[tuple[Metric, tuple[str, ...]]] = set()
+        for key in list(self._children):
+            labels = dict(key[1])
+            if str(labels.get(_PARTITION)) == str(partition):
+                del self._children[key]
+                metric = Metric(key[0])
+                gone.add((metric, tuple(str(labels[name]) for name in SPECS[metric].labels)))
+        for metric, values in gone:
+            self._parents[metric].remove(*values)
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -267,14 +273,18 @@ class Metrics:
         )
         return made
 
-    def _series(self, metric: Metric, labels: Mapping[str, str | int]) -> Series:
+    def _series(self, metric: str, labels: Mapping[str, str | int]) -> Series:
         key = (metric, frozenset(labels.items()))
         found = self._children.get(key)
         if found is None:
             found = self._children[key] = self._resolve(metric, labels)
         return found
 
-    def _resolve(self, metric: Metric, labels: Mapping[str, str | int]) -> Series:
+    def _resolve(self, text: str, labels: Mapping[str, str | int]) -> Series:
+        try:
+            metric = Metric(text)
+        except ValueError:
+            raise UnknownSeries("the metric is not in the list: add it to Metric with its meaning") from None
         spec = SPECS[metric]
         if set(labels) != set(spec.labels):
             raise UnknownSeries(f"{metric} has the labels {sorted(spec.labels)}, not {sorted(labels)}")
@@ -289,7 +299,7 @@ class Metrics:
 
 def _check_label(metric: Metric, name: str, value: str | int, closed: frozenset[str] | None) -> None:
     if name == _PARTITION:
-        known = isinstance(value, int) and value >= 0
+        known = _PARTITION_NUMBER.fullmatch(str(value)) is not None
     elif closed is None:
         known = isinstance(value, str) and 0 < len(value) <= _FREE_MOST and value.isprintable()
     else:

@@ -9,7 +9,6 @@ from worker.telemetry.metrics import Metric, UnknownSeries
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from worker.telemetry.events import LogEvent
     from worker.telemetry.logs import Logger
     from worker.telemetry.metrics import Metrics
 
@@ -45,25 +44,25 @@ class Observer:
             strict=self._strict,
         )
 
-    def log(self, event: LogEvent, *, error: BaseException | None = None, **fields: object) -> None:
-        """Write one log line at the event's level."""
-        self._logger.log(event, error=error, **{**self._fields, **fields})
+    def log(self, event: str, **fields: object) -> None:
+        """Write one log line at the event's level; `error` is an exception."""
+        self._logger.log(event, **{**self._fields, **fields})
 
-    def count(self, metric: Metric, n: int = 1, **labels: str | int) -> None:
+    def count(self, metric: str, n: int = 1, **labels: str | int) -> None:
         """Count `n` more."""
         try:
             self._metrics.count(metric, n, **labels)
         except UnknownSeries as error:
             self._refuse(error)
 
-    def observe(self, metric: Metric, value: float, **labels: str | int) -> None:
+    def observe(self, metric: str, value: float, **labels: str | int) -> None:
         """Add an observation, durations in milliseconds."""
         try:
             self._metrics.observe(metric, value, **labels)
         except UnknownSeries as error:
             self._refuse(error)
 
-    def gauge(self, metric: Metric, value: float, **labels: str | int) -> None:
+    def gauge(self, metric: str, value: float, **labels: str | int) -> None:
         """Say what something is now, durations in milliseconds."""
         try:
             self._metrics.gauge(metric, value, **labels)

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -78,8 +79,8 @@ def load_hub_keys(files: KeyFiles) -> HubKeys:
     """Load the sandbox's side of the keys. Raises KeysError."""
     try:
         return HubKeys(
-            signer=load_signer(files.hub_key.read_bytes(), source=str(files.hub_key)),
-            old_signer=load_signer(files.hub_old_key.read_bytes(), source=str(files.hub_old_key)),
+            signer=_signer(files.hub_key.read_bytes(), str(files.hub_key)),
+            old_signer=_signer(files.hub_old_key.read_bytes(), str(files.hub_old_key)),
             client=load_verifier(files.client_public.read_bytes(), source=str(files.client_public)),
         )
     except OSError as error:
@@ -88,6 +89,12 @@ def load_hub_keys(files: KeyFiles) -> HubKeys:
         ) from None
     except KeyUnusable as error:
         raise KeysError(str(error)) from error
+
+
+@lru_cache(maxsize=8)
+def _signer(content: bytes, source: str) -> Signer:
+    # Checking a private key costs more than all else at a start; tests start a sandbox each.
+    return load_signer(content, source=source)
 
 
 def write_private(path: Path, content: bytes) -> None:

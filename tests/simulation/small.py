@@ -1,0 +1,103 @@
+"""One small, fixed scenario for the systematic mode: the worker is killed at step N, for every N."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+
+from contracts.cloudevents import event_headers
+from contracts.requests import UNBINDING_REQUESTED
+from contracts.states import Step
+from contracts.topics import LogicalTopic, partition_of
+from contracts.wire import rfc3339
+from tests.simulation.hub import Act
+from tests.simulation.reader import read_history
+from tests.simulation.scenario import Outcome, conclude_run
+from tests.simulation.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.simulation.world import Ports, Shard
+
+TOKENS = ("secret-token-1", "secret-token-2", "secret-token-3")
+REST_LIMIT = 1_800.0
+RESTART_AFTER = 0.5
+
+
+def play_small(*, make_shard: Callable[[Ports], Shard], kill_at: int) -> tuple[Outcome, bool]:
+    """Run the scenario with a kill before step `kill_at`; say also whether the worker lived that long."""
+    world = World(0, make_shard=make_shard, partitions=1, calm=True)
+    # The answer of the first revoke is lost, the agreement's cancel is in doubt, the third request is refused for good.
+    world.side.acts = {
+        ("token:secret-token-1", Step.CANCEL_TOKEN): [Act.LOST_ANSWER] * 3,
+        ("agreement:auth/agreement-1", Step.CANCEL_AGREEMENT): [Act.UNKNOWN_DONE],
+        ("token:secret-token-3", Step.CONSULT): [Act.FAIL],
+    }
+    world.side.dead_token_is_success = False
+    untouched = True
+
+    async def tell() -> None:
+        nonlocal untouched
+        world.give(0, world.hire())
+        doomed = asyncio.ensure_future(_kill(world, kill_at))
+        await asyncio.sleep(0.1)
+        for number, token in enumerate(TOKENS, start=1):
+            _send(world, number=number, token=token)
+        await asyncio.sleep(60)
+        untouched = not doomed.done()
+        doomed.cancel()
+        await _rest(world)
+
+    outcome = conclude_run(0, world, tell(), tokens=TOKENS)
+    return outcome, untouched
+
+
+async def _kill(world: World, at: int) -> None:
+    worker = world.workers[0]
+    await world.killed(worker, at=at, limit=None)
+    await asyncio.sleep(RESTART_AFTER)
+    world.replace(worker)
+
+
+def _send(world: World, *, number: int, token: str) -> None:
+    # The first and the last request are of one binding: they meet in its lane.
+    binding = "binding-a" if number != 2 else "binding-b"  # noqa: PLR2004 - the one in the middle
+    data = {
+        "bindingId": binding,
+        "initiator": "wallet",
+        "requestedAt": rfc3339(world.now()),
+        "authClientId": "client-1",
+        "referenceMerchantId": "merchant-1",
+        "accessToken": token,
+    }
+    if number == 1:
+        data["agreement"] = {
+            "authMerchantId": "auth",
+            "merchantAgreementId": "agreement-1",
+            "activatedVia": "bills_and_utilities",
+        }  # type: ignore[assignment]  # an object among texts
+    headers = event_headers(
+        event_id=f"event-{number}", source="upstream", event_type=UNBINDING_REQUESTED, at=world.now()
+    )
+    partition = partition_of(binding, world.partitions)
+    world.send(
+        LogicalTopic.REQUESTS,
+        key=binding.encode(),
+        value=orjson.dumps(data),
+        headers=headers,
+        partition=partition,
+    )
+
+
+async def _rest(world: World) -> None:
+    end = world.loop.time() + REST_LIMIT
+    while world.loop.time() < end:
+        history = read_history(world.cluster, partitions=1, with_bytes=False)
+        last = {event.saga_id: event.state for event in history.states}
+        if sorted(last.values()) == ["parked", "unbound", "unbound"]:
+            break
+        await asyncio.sleep(10)
+    await asyncio.sleep(60)

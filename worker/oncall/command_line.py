@@ -1,0 +1,84 @@
+"""The command line itself: finds the module of a command, and maps every error at one seam."""
+
+import importlib
+import logging
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+from typing_extensions import override
+
+from worker.oncall.commands import COMMANDS, overview
+from worker.oncall.errors import told
+
+NAME = "unbinding"
+
+
+class CommandGroup(TyperGroup):
+    """The group of all commands; each command's module is imported when it is asked for."""
+
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        found = getattr(importlib.import_module(entry.module), entry.name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(found)
+            found = single
+        command = get_command(found)
+        command.name = cmd_name
+        return command
+
+    @override
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(overview())
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (typer.TyperException, typer.Exit, typer.Abort):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            if ctx.params.get("debug"):
+                raise
+            message, code = told(error)
+            sys.stderr.write(f"{NAME}: {message}\n")
+            raise typer.Exit(code) from None
+
+
+app = typer.Typer(
+    name=NAME,
+    cls=CommandGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _begin(
+    *, debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False
+) -> None:
+    """Ends the tie between a merchant account and a wallet."""
+    if not debug:
+        # What libraries grumble is told, in our words, by the errors that they raise.
+        logging.getLogger().addHandler(logging.NullHandler())
+
+
+def execute(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        app(args=arguments, prog_name=NAME)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0

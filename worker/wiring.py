@@ -1,0 +1,414 @@
+"""The composition root: turns settings into the parts of a worker, and runs them until a signal says stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contracts.states import Step
+from contracts.topics import LogicalTopic, topic_name
+from worker.hub.client import open_hub
+from worker.hub.counterparts import Counterpart
+from worker.hub.errors import CounterpartUnusable
+from worker.kafka.connection import Connection
+from worker.kafka.holds import HoldsFollower
+from worker.kafka.pump import Pump, PumpSettings
+from worker.kafka.reader import Reader
+from worker.kafka.shard_log import LogSettings
+from worker.ports import Input
+from worker.saga.patience import Patience, Rules
+from worker.saga.plan import EDITIONS, PROFILE_STEPS, Edition, Profile, ProfileName
+from worker.sealing import Fingerprints, KeyFileInvalid, Purpose, Sealer, read_key_file
+from worker.settings import CounterpartName, counterpart_of
+from worker.shard.driver import Surroundings
+from worker.shard.pace import Linger
+from worker.shard.remember import Remembering
+from worker.shard.shard import Shard, ShardOptions
+from worker.shard.vault import Vault
+from worker.signing import KeyUnusable, PublicKeys, load_signer, load_verifier, self_test
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from worker.hub.client import HttpHub
+    from worker.ports import Feed, Hub, Lease, Log, Observer
+    from worker.sealing import KeyRing
+    from worker.settings import Counterpart as CounterpartSettings
+    from worker.settings import Settings
+
+
+class WiringError(Exception):
+    """The settings cannot be turned into a worker; the text says which one, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartOptions:
+    """What a person decides for one start only."""
+
+    accept_loss: frozenset[int] = frozenset()
+    """Partitions that open although the log or the journal has lost something."""
+    give_up_keys: frozenset[str] = frozenset()
+    """Sealing or fingerprint keys that are gone for good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What all shards of a worker share."""
+
+    hub: Hub
+    vault: Vault
+    profile: Profile
+    surroundings: Surroundings
+    clock: Callable[[], int]
+    observer: Observer
+    linger: Linger
+
+
+async def run_worker(settings: Settings, *, observer: Observer, options: StartOptions | None = None) -> None:
+    """Run a worker until SIGTERM or SIGINT, then drain and leave.
+
+    Raises WiringError, and what the pump raises when another process has our instance id.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as opened:
+        worker = await opened.enter_async_context(Worker.open(settings, observer=observer, options=options))
+        observer.log("worker.started")
+        stopping = asyncio.create_task(stop.wait())
+        running = asyncio.create_task(worker.run())
+        try:
+            await asyncio.wait({stopping, running}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not running.done():
+                running.cancel()
+            await asyncio.wait({running})
+        if not running.cancelled():
+            running.result()
+    observer.log("worker.stopped")
+
+
+class Worker:
+    """One worker process: a pump, the hub, the holds' follower, and what they share."""
+
+    def __init__(self, *, pump: Pump[Shard], follower: HoldsFollower) -> None:
+        """Take the parts, built and not yet running; ``open`` builds them."""
+        self._pump = pump
+        self._follower = follower
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(
+        settings: Settings, *, observer: Observer, options: StartOptions | None = None
+    ) -> AsyncIterator[Worker]:
+        """Build a worker, and drain and close it at the end. Raises WiringError."""
+        start = options or StartOptions()
+        self_test()
+        connection = connection_of(settings)
+        log_settings = log_settings_of(settings)
+        vault = vault_of(settings)
+        async with open_hub(
+            counterparts_of(settings),
+            in_flight=settings.limits.in_flight,
+            clock=_now_ms,
+            chance=random.random,
+        ) as hub:
+            reader = Reader(connection, role="holds")
+            follower = HoldsFollower(
+                reader=reader,
+                topic=log_settings.names[LogicalTopic.HOLDS],
+                counterpart_of=lambda step: hub.line(step).partition(":")[0],
+                changed=lambda: _tell(pump),
+                observer=observer,
+            )
+            parts = Parts(
+                hub=hub,
+                vault=vault,
+                profile=profile_of(settings),
+                surroundings=_surroundings(settings, hub=hub, vault=vault, holds=follower),
+                clock=_now_ms,
+                observer=observer,
+                linger=Linger(now=time.monotonic),
+            )
+            pump: Pump[Shard] = Pump(
+                connection=connection,
+                log_settings=log_settings,
+                settings=PumpSettings(
+                    instance_id=settings.instance_id, drain_limit_ms=settings.kafka.drain_timeout_ms
+                ),
+                make_shard=lambda partition, log, feed, lease: make_shard(
+                    settings, start, parts, partition=partition, log=log, feed=feed, lease=lease
+                ),
+                position_of=_requests_position,
+                observer=observer,
+            )
+            worker = Worker(pump=pump, follower=follower)
+            try:
+                yield worker
+            finally:
+                await pump.stop()
+                await reader.close()
+
+    async def run(self) -> None:
+        """Serve until cancelled, or until a part fails."""
+        tasks = {asyncio.create_task(self._follower.run()), asyncio.create_task(self._pump.run())}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def troubles(self) -> list[str]:
+        """Say what keeps the worker from its work; empty if nothing does."""
+        closed = [
+            f"shard {partition}: {shard.why}"
+            for partition, shard in self._pump.shards.items()
+            if shard.why is not None
+        ]
+        held = [] if self._follower.trouble is None else [f"holds: {self._follower.trouble}"]
+        return [*self._pump.troubles, *closed, *held]
+
+
+def make_shard(
+    settings: Settings,
+    start: StartOptions,
+    parts: Parts,
+    *,
+    partition: int,
+    log: Log,
+    feed: Feed,
+    lease: Lease,
+) -> Shard:
+    """Build the closed shard of a partition."""
+    return Shard(
+        options=ShardOptions(
+            partition=partition,
+            partitions=settings.topics.partitions,
+            source=f"/{settings.application}",
+            record_bytes=settings.limits.record_bytes,
+            live_sagas=settings.limits.live_sagas,
+            live_bytes=settings.limits.live_bytes,
+            accept_loss=partition in start.accept_loss,
+            given_up_keys=start.give_up_keys,
+            remembering=Remembering(
+                time_ms=settings.remember.time_ms, bytes=settings.remember.bytes_per_shard
+            ),
+        ),
+        log=log,
+        feed=feed,
+        hub=parts.hub,
+        lease=lease,
+        vault=parts.vault,
+        profile=parts.profile,
+        surroundings=parts.surroundings,
+        clock=parts.clock,
+        observer=parts.observer,
+        linger=parts.linger,
+    )
+
+
+# --- from settings to plain parts ------------------------------------------
+
+
+def connection_of(settings: Settings) -> Connection:
+    """Return how to reach the cluster. Raises WiringError."""
+    kafka = settings.kafka
+    password = None if kafka.sasl_password is None else kafka.sasl_password.get_secret_value()
+    if kafka.sasl_password_file is not None:
+        password = _secret(kafka.sasl_password_file, "kafka.sasl_password_file")
+    key_password = None
+    if kafka.ssl_key_password_file is not None:
+        key_password = _secret(kafka.ssl_key_password_file, "kafka.ssl_key_password_file")
+    try:
+        return Connection(
+            bootstrap_servers=",".join(kafka.bootstrap_servers),
+            client_id=settings.application,
+            security_protocol=kafka.security_protocol.value,
+            sasl_mechanism=kafka.sasl_mechanism.value,
+            sasl_username=kafka.sasl_username,
+            sasl_password=password,
+            ssl_ca_file=_text(kafka.ssl_ca_file),
+            ssl_cert_file=_text(kafka.ssl_cert_file),
+            ssl_key_file=_text(kafka.ssl_key_file),
+            ssl_key_password=key_password,
+            request_timeout_ms=kafka.request_timeout_ms,
+            session_timeout_ms=kafka.session_timeout_ms,
+            heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 4),
+            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
+        )
+    except ValueError as error:
+        raise WiringError(str(error)) from error
+
+
+def topic_names(settings: Settings) -> dict[LogicalTopic, str]:
+    """Return the topics' names on this cluster."""
+    return {topic: topic_name(topic, prefix=settings.topics.prefix) for topic in LogicalTopic}
+
+
+def log_settings_of(settings: Settings) -> LogSettings:
+    """Return what all shards' logs have in common."""
+    return LogSettings(
+        application=settings.application,
+        names=topic_names(settings),
+        transaction_timeout_ms=settings.kafka.transaction_timeout_ms,
+        stall_limit_ms=settings.kafka.restore_timeout_ms,
+    )
+
+
+def vault_of(settings: Settings) -> Vault:
+    """Return the vault with its two key rings. Raises WiringError."""
+    sealing = _ring(settings.sealing.keys_file, settings.sealing.active, Purpose.SEALING, "sealing.keys_file")
+    prints = _ring(
+        settings.sealing.fingerprint_keys_file,
+        settings.sealing.fingerprint_active,
+        Purpose.FINGERPRINTS,
+        "sealing.fingerprint_keys_file",
+    )
+    return Vault(
+        sealing=sealing, fingerprinting=prints, sealer=Sealer(sealing), fingerprints=Fingerprints(prints)
+    )
+
+
+def profile_of(settings: Settings) -> Profile:
+    """Return the steps this worker can take: the profile's, where the counterpart is configured."""
+    name = ProfileName(settings.profile.value)
+    steps = tuple(step for step in PROFILE_STEPS[name] if _configured(settings, step))
+    consult = settings.steps.consult
+    return Profile(
+        steps=steps,
+        edition=_edition(settings, name),
+        consult=consult != "off",
+        unconsulted_psps=frozenset() if isinstance(consult, str) else frozenset(consult),
+    )
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return the numbers of the rules."""
+    return Rules(
+        patience={
+            step: Patience(
+                quick=found.quick, waits_ms=found.waits_ms, give_up_after_ms=found.give_up_after_ms
+            )
+            for step in Step
+            for found in (getattr(settings.patience, step.value),)
+        }
+    )
+
+
+def counterparts_of(settings: Settings) -> list[Counterpart]:
+    """Return the counterparts of the profile's steps, with their keys loaded. Raises WiringError."""
+    steps = profile_of(settings).steps
+    names = {counterpart_of(step, profile=settings.profile) for step in steps}
+    found = []
+    for name in CounterpartName:
+        given = settings.counterparts.get(name)
+        if given is not None and name in names:
+            wanted = {step for step in steps if counterpart_of(step, profile=settings.profile) is name}
+            found.append(_counterpart(name, given, wanted))
+    return found
+
+
+def _counterpart(name: CounterpartName, given: CounterpartSettings, steps: set[Step]) -> Counterpart:
+    where = f"counterparts.{name.value}"
+    password = None
+    if given.private_key_password_file is not None:
+        password = _secret(given.private_key_password_file, f"{where}.private_key_password_file").encode()
+    try:
+        signer = load_signer(
+            _bytes(given.private_key_file, f"{where}.private_key_file"),
+            source=str(given.private_key_file),
+            password=password,
+        )
+        keys = {
+            version: load_verifier(_bytes(path, f"{where}.public_key_files"), source=str(path))
+            for version, path in given.public_key_files.items()
+        }
+        return Counterpart(
+            name=name.value,
+            base_url=given.base_url,
+            client_id=given.client_id,
+            key_version=given.key_version,
+            signer=signer,
+            public_keys=PublicKeys({given.client_id: keys}),
+            paths={step: given.paths[step.value] for step in steps},
+            timeout_ms=given.timeout_ms,
+            in_flight=given.in_flight,
+            rate=given.rate,
+            ca_file=given.ca_file,
+            client_cert_file=given.client_cert_file,
+        )
+    except (KeyUnusable, CounterpartUnusable) as error:
+        raise WiringError(f"{where}: {error}") from error
+
+
+def _configured(settings: Settings, step: Step) -> bool:
+    if step is Step.NOTIFY_HUB and settings.steps.notify_hub == "off":
+        return False
+    given = settings.counterparts.get(counterpart_of(step, profile=settings.profile))
+    return given is not None and step.value in given.paths
+
+
+def _edition(settings: Settings, name: ProfileName) -> Edition:
+    tokens = settings.counterparts.tokens
+    if name is ProfileName.ANTOM_MERCHANT:
+        return Edition.ANTOM
+    if tokens is not None and "edition" in tokens.model_fields_set:
+        return Edition(tokens.edition.value)
+    return EDITIONS[name]
+
+
+def _surroundings(settings: Settings, *, hub: HttpHub, vault: Vault, holds: HoldsFollower) -> Surroundings:
+    return Surroundings(
+        vault=vault, rules=rules_of(settings), holds=holds, line_of=hub.line, chance=random.random
+    )
+
+
+def _ring(path: Path | None, active: str | None, purpose: Purpose, name: str) -> KeyRing:
+    if path is None:
+        raise WiringError(f"{name} is not set: make a key file with 'unbinding keys new', and name it here")
+    try:
+        return read_key_file(_bytes(path, name).decode(), purpose=purpose, source=str(path)).ring(
+            active=active
+        )
+    except (KeyFileInvalid, UnicodeDecodeError) as error:
+        raise WiringError(f"{name}: {error}") from error
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WiringError(f"{name}: {path} cannot be read ({error.strerror})") from error
+
+
+def _secret(path: Path, name: str) -> str:
+    return _bytes(path, name).decode().rstrip("\r\n")
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _requests_position(shard: Shard) -> int | None:
+    position = shard.position()
+    return None if position is None else position.get(Input.REQUESTS)
+
+
+def _tell(pump: Pump[Shard]) -> None:
+    for shard in pump.shards.values():
+        shard.holds_changed()
