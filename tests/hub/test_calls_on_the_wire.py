@@ -281,7 +281,7 @@ async def test_only_soon_is_tried_again(status: str, code: str) -> None:
     [("F", "PROCESS_FAIL", False), ("U", "REQUEST_TRAFFIC_EXCEED_LIMIT", True)],
 )
 async def test_quick_tries_end_with_the_first_other_class(status: str, code: str, *, undecided: bool) -> None:
-    """A try that brings another class than soon is the last; only a final one ends the doubt of those before."""
+    """A try that brings another class than soon is the last; only a final one ends earlier doubt."""
     script = Script([answer(result_body("U", "UNKNOWN_EXCEPTION")), answer(result_body(status, code))])
     async with serving(script) as port, hub_at(port) as hub:
         result = await hub.perform(call(quick=5), unbinding(), Gate())

@@ -76,7 +76,7 @@ def short_session(bench: KafkaBench) -> Connection:
 
 
 async def test_dies_while_the_broker_does_not_answer(private_broker: LocalKafka, prefix: str) -> None:
-    """While the broker does not answer the lease dies within its share of the session; later it lives again."""
+    """While the broker does not answer the lease dies within its share of the session, then lives again."""
     bench = KafkaBench(private_broker.bootstrap_servers, prefix)
     await bench.create()
     async with running(bench, short_session(bench)) as pump:

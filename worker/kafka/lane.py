@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from worker.kafka.reader import Fetched, Reader
     from worker.ports import Input, Observer, Record
 
-_Fetch = "asyncio.Task[dict[TopicPartition, Fetched]]"
 _RETRY_S: Final = 0.25
+_ASIDE_WAIT_MS: Final = 50
 
 
 class Outlet(Protocol):
@@ -48,6 +48,14 @@ class _Wish:
     era: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """A fetch on its way, over one of a broker's two lines."""
+
+    line: tuple[int, bool]
+    wishes: dict[TopicPartition, _Wish]
+
+
 class Lane:
     """Fetches and delivers until it is cancelled."""
 
@@ -64,8 +72,9 @@ class Lane:
     ) -> None:
         """Take the lane's own reader, its inputs' topics, and the shards by partition.
 
-        ``wait_ms``: how long a broker holds an empty answer back, and so how long a reopened partition may
-        wait for the next fetch; ``pace_ms``: the least time between two fetches from a broker, to spare CPU.
+        ``wait_ms``: how long a broker holds an empty answer back. A partition that is opened meanwhile does
+        not wait for that: it is fetched aside, over a second line. ``pace_ms``: the least time between two
+        fetches over a line, to spare CPU.
         """
         self._reader = reader
         self._topics = topics
@@ -106,7 +115,7 @@ class Lane:
             self._fetches.clear()
 
     async def _send(self) -> float | None:
-        """Start a fetch from every broker that has something wanted and is not asked yet."""
+        """Start a fetch over each free line to a broker that leads something wanted and not asked for yet."""
         wishes: dict[TopicPartition, _Wish] = {}
         positions: dict[TopicPartition, int] = {}
         for partition, outlet in self._outlets().items():
@@ -121,31 +130,45 @@ class Lane:
         except (kafka.KafkaError, OSError, TimeoutError) as error:
             self._trouble(wishes, error)
             return _RETRY_S
-        busy = {node for node, _ in self._fetches.values()}
         for node, group in nodes.items():
-            if node not in busy:
-                fetch = asyncio.create_task(self._paced(node, {tp: positions[tp] for tp in group}))
-                self._fetches[fetch] = node, {tp: wishes[tp] for tp in group}
+            for aside in (False, True):
+                fresh = [tp for tp in group if not self._is_asked(tp)]
+                if fresh and not any(flight.line == (node, aside) for flight in self._fetches.values()):
+                    fetch = asyncio.create_task(
+                        self._fetch((node, aside), {tp: positions[tp] for tp in fresh})
+                    )
+                    self._fetches[fetch] = _Flight((node, aside), {tp: wishes[tp] for tp in fresh})
         return _RETRY_S if unknown else None
 
-    async def _paced(
-        self, node: int, positions: Mapping[TopicPartition, int]
+    def _is_asked(self, tp: TopicPartition) -> bool:
+        """Tell whether a fetch is on its way whose answer will still be wanted."""
+        wishes = (flight.wishes.get(tp) for flight in self._fetches.values())
+        return any(wish is not None and wish.outlet.feed.era == wish.era for wish in wishes)
+
+    async def _fetch(
+        self, line: tuple[int, bool], positions: Mapping[TopicPartition, int]
     ) -> dict[TopicPartition, Fetched]:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        node, aside = line
         found = await self._reader.fetch_from(
-            node, positions, committed=True, wait_ms=self._wait_ms, partition_bytes=self._partition_bytes
+            node,
+            positions,
+            committed=True,
+            wait_ms=_ASIDE_WAIT_MS if aside else self._wait_ms,
+            partition_bytes=self._partition_bytes,
+            aside=aside,
         )
         failed = all(fetched.error is not None for fetched in found.values())
         rest = (_RETRY_S if failed else self._pace_s) - (loop.time() - began)
-        if found and rest > 0:
+        if rest > 0:
             await asyncio.sleep(rest)
         return found
 
     def _deliver(self, fetch: asyncio.Task[dict[TopicPartition, Fetched]]) -> None:
-        _node, wishes = self._fetches.pop(fetch)
+        flight = self._fetches.pop(fetch)
         for tp, fetched in fetch.result().items():
-            wish = wishes[tp]
+            wish = flight.wishes[tp]
             feed = wish.outlet.feed
             if feed.era != wish.era or wish.source not in feed.wanted(self._topics.keys()):
                 continue  # sought, shut or paused meanwhile: it will be asked for again

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from worker.kafka.lane import Outlet
     from worker.ports import Feed, Lease, Log, Observer, Record
 
-_REQUESTS_WAIT_MS: Final = 100
-_OTHERS_WAIT_MS: Final = 500
+_WAIT_MS: Final = 500
 _PACE_MS: Final = 4
 
 
@@ -135,8 +134,8 @@ class Pump(Generic[S]):
             source: name for source, name in names.items() if source is not Input.REQUESTS
         }
         self._lanes = (
-            self._lane(self._readers[0], {Input.REQUESTS: names[Input.REQUESTS]}, _REQUESTS_WAIT_MS),
-            self._lane(self._readers[1], others, _OTHERS_WAIT_MS),
+            self._lane(self._readers[0], {Input.REQUESTS: names[Input.REQUESTS]}),
+            self._lane(self._readers[1], others),
         )
 
     @property
@@ -246,12 +245,12 @@ class Pump(Generic[S]):
             self._slots[partition] = _Slot(shard, log, feed)
         return self._slots[partition]
 
-    def _lane(self, reader: Reader, topics: Mapping[Input, str], wait_ms: int) -> Lane:
+    def _lane(self, reader: Reader, topics: Mapping[Input, str]) -> Lane:
         return Lane(
             reader=reader,
             topics=topics,
             outlets=self._outlets,
-            wait_ms=wait_ms,
+            wait_ms=_WAIT_MS,
             pace_ms=_PACE_MS,
             partition_bytes=self._settings.partition_bytes,
             observer=self._observer,

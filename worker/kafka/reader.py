@@ -210,9 +210,11 @@ class Reader:
         committed: bool,
         wait_ms: int,
         partition_bytes: int,
+        aside: bool = False,
     ) -> dict[TopicPartition, Fetched]:
         """Fetch once from one broker, which waits at most ``wait_ms`` for the first byte to come.
 
+        ``aside`` goes over a second connection: a broker answers a connection's requests one after the other.
         What goes wrong is in each partition's ``error``. Never raises for Kafka.
         """
         request = FetchRequest(
@@ -224,7 +226,8 @@ class Reader:
         )
         try:
             client = await self._ready()
-            answer = await client.send(node, request)
+            line = ConnectionGroup.COORDINATION if aside else ConnectionGroup.DEFAULT
+            answer = await client.send(node, request, group=line)
         except (kafka.KafkaError, OSError, TimeoutError) as error:
             return {tp: Fetched(records=[], position=at, error=error) for tp, at in positions.items()}
         found = {}
