@@ -1,1 +1,3 @@
 """The unbinding worker."""
+
+__version__ = "0.1.0"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-import signal
+import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from contracts.states import Step
 from contracts.topics import LogicalTopic, topic_name
+from worker import __version__
 from worker.hub.client import open_hub
 from worker.hub.counterparts import Counterpart
 from worker.hub.errors import CounterpartUnusable
+from worker.kafka.app import WorkerApp
 from worker.kafka.connection import Connection
 from worker.kafka.holds import HoldsFollower
 from worker.kafka.pump import Pump, PumpSettings
@@ -31,13 +35,17 @@ from worker.shard.remember import Remembering
 from worker.shard.shard import Shard, ShardOptions
 from worker.shard.vault import Vault
 from worker.signing import KeyUnusable, PublicKeys, load_signer, load_verifier, self_test
+from worker.telemetry import Metric, Metrics, Observer, capture_crashes, capture_libraries, make_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from prometheus_client import CollectorRegistry
+
     from worker.hub.client import HttpHub
-    from worker.ports import Feed, Hub, Lease, Log, Observer
+    from worker.ports import Feed, Hub, Lease, Log
+    from worker.ports import Observer as Events
     from worker.sealing import KeyRing
     from worker.settings import Counterpart as CounterpartSettings
     from worker.settings import Settings
@@ -66,33 +74,42 @@ class Parts:
     profile: Profile
     surroundings: Surroundings
     clock: Callable[[], int]
-    observer: Observer
+    observer: Events
     linger: Linger
 
 
-async def run_worker(settings: Settings, *, observer: Observer, options: StartOptions | None = None) -> None:
-    """Run a worker until SIGTERM or SIGINT, then drain and leave.
+def run(settings: Settings, *, options: StartOptions | None = None) -> None:
+    """Run a worker in this process, with its logs on stderr, until SIGTERM or SIGINT.
 
-    Raises WiringError, and what the pump raises when another process has our instance id.
+    Raises WiringError; CounterpartUnusable; InstanceIdTaken when another process has our instance id.
     """
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as opened:
-        worker = await opened.enter_async_context(Worker.open(settings, observer=observer, options=options))
-        observer.log("worker.started")
-        stopping = asyncio.create_task(stop.wait())
-        running = asyncio.create_task(worker.run())
-        try:
-            await asyncio.wait({stopping, running}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stopping.cancel()
-            if not running.done():
-                running.cancel()
-            await asyncio.wait({running})
-        if not running.cancelled():
-            running.result()
+    metrics = Metrics()
+    logger = make_logger(
+        stream=sys.stderr,
+        style=settings.log_format.value,
+        clock=_now_ms,
+        dropped=lambda count: metrics.count(Metric.LOG_FIELDS_DROPPED, count),
+    )
+    capture_libraries(logger)
+    capture_crashes(logger)
+    observer = Observer(logger=logger, metrics=metrics)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_worker(settings, observer=observer, registry=metrics.registry, options=options))
+
+
+async def run_worker(
+    settings: Settings,
+    *,
+    observer: Events,
+    registry: CollectorRegistry,
+    options: StartOptions | None = None,
+) -> None:
+    """Run a worker under FastStream's lifecycle, with health and metrics, until SIGTERM or SIGINT."""
+    host, _, port = settings.http.address.rpartition(":")
+    async with Worker.open(settings, observer=observer, options=options) as worker:
+        observer.log("worker.started", version=__version__)
+        app = WorkerApp(work=(worker,), troubles=worker.troubles, registry=registry)
+        await app.serve(host=host.strip("[]"), port=int(port))
     observer.log("worker.stopped")
 
 
@@ -103,11 +120,12 @@ class Worker:
         """Take the parts, built and not yet running; ``open`` builds them."""
         self._pump = pump
         self._follower = follower
+        self._stopped = False
 
     @staticmethod
     @asynccontextmanager
     async def open(
-        settings: Settings, *, observer: Observer, options: StartOptions | None = None
+        settings: Settings, *, observer: Events, options: StartOptions | None = None
     ) -> AsyncIterator[Worker]:
         """Build a worker, and drain and close it at the end. Raises WiringError."""
         start = options or StartOptions()
@@ -154,7 +172,7 @@ class Worker:
             try:
                 yield worker
             finally:
-                await pump.stop()
+                await worker.stop()
                 await reader.close()
 
     async def run(self) -> None:
@@ -168,6 +186,12 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+
+    async def stop(self) -> None:
+        """Drain the shards, leave the group; once."""
+        if not self._stopped:
+            self._stopped = True
+            await self._pump.stop()
 
     def troubles(self) -> list[str]:
         """Say what keeps the worker from its work; empty if nothing does."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.topics import LogicalTopic
+from tests.brokers.topics import create_topics
 from tests.kafka.bench import KafkaBench, until
 from tests.kafka.fake_shard import FakeShard
 from tests.kafka.recorder import Recorder
@@ -20,7 +21,9 @@ from worker.ports import Input
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tests.brokers.fixtures import Broker
     from worker.ports import Feed, Lease, Log
+    from worker.sandbox.local_kafka import LocalKafka
 
 pytestmark = pytest.mark.broker
 REQUESTS = LogicalTopic.REQUESTS
@@ -215,6 +218,36 @@ async def test_junk_header_key(bench: KafkaBench, fleet: Fleet) -> None:
         await until(lambda: len(fleet.values()) == 3)
         assert pump.shards[0].values() == [b"before", b"junk", b"after"]
         assert pump.shards[0].taken[1].headers == (("\ufffd\ufffd", b"\xfd"),)
+
+
+async def test_starts_without_kafka(private_broker: LocalKafka, prefix: str) -> None:
+    """A worker that starts while Kafka is away says so, and works as soon as it is there."""
+    bench = KafkaBench(private_broker.bootstrap_servers, prefix)
+    await bench.create()
+    await bench.close()
+    private_broker.kill()
+    fleet = Fleet(bench)
+    async with fleet.running() as pump:
+        await until(lambda: "group.missed" in fleet.observer.events())
+        assert pump.troubles
+        await private_broker.restart()
+        await until(lambda: len(pump.shards) == 2 and pump.troubles == [])
+        await bench.append_many(REQUESTS, 0, [b"a"])
+        await until(lambda: fleet.values() == [b"a"])
+    await bench.close()
+
+
+async def test_missing_topic_is_told(broker: Broker, prefix: str) -> None:
+    """A worker whose requests topic is missing says which and what to do, and works when it is there."""
+    bench = KafkaBench(broker.bootstrap_servers, prefix)
+    await bench.create(without=(REQUESTS,))
+    fleet = Fleet(bench)
+    async with fleet.running() as pump:
+        await until(lambda: any("topics check" in trouble for trouble in pump.troubles))
+        await create_topics(broker.bootstrap_servers, {bench.names[REQUESTS]: 2})
+        await until(lambda: len(pump.shards) == 2)
+        await until(lambda: pump.troubles == [])
+    await bench.close()
 
 
 async def test_twins_stop(fleet: Fleet) -> None:

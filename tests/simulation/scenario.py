@@ -201,7 +201,17 @@ class Story:
         if worker is None:
             return
         at = world.loop.steps + int(self._random.choice((1, 5, 30, 200)) * self._random.random())
-        await world.killed(worker, at=at)
+        struck: asyncio.Future[None] = world.loop.create_future()
+
+        def strike() -> None:
+            if not struck.done():
+                world.kill(worker)
+                struck.set_result(None)
+
+        world.at_step(at, strike)
+        # Steps may be rare: strike after a minute at the latest.
+        world.network.outside(60.0, strike)
+        await struck
         await asyncio.sleep(self._random.choice((0.0, 0.05, 2.0, SESSION)))
         world.replace(worker)
 

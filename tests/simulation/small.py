@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import orjson
@@ -15,26 +16,39 @@ from contracts.wire import rfc3339
 from tests.simulation.hub import Act
 from tests.simulation.reader import read_history
 from tests.simulation.scenario import Outcome, conclude_run
-from tests.simulation.world import World
+from tests.simulation.world import SESSION, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.world import Ports, Shard
+    from tests.simulation.world import Ports, Shard, SimWorker
 
 TOKENS = ("secret-token-1", "secret-token-2", "secret-token-3")
 REST_LIMIT = 1_800.0
 RESTART_AFTER = 0.5
 
 
-def play_small(*, make_shard: Callable[[Ports], Shard], kill_at: int) -> tuple[Outcome, bool]:
-    """Run the scenario with a kill before step `kill_at`; say also whether the worker lived that long."""
+class Mishap(Enum):
+    """What happens to the worker at step N."""
+
+    KILL = "kill"
+    """Killed, and replaced by another."""
+    FREEZE = "freeze"
+    """Frozen until its session has ended and another worker owns the partition, then thawed."""
+    MOVE = "move"
+    """The partition moves to another worker, and back."""
+
+
+def play_small(
+    *, make_shard: Callable[[Ports], Shard], mishap: Mishap, at: int
+) -> tuple[Outcome, bool]:
+    """Run the scenario with a mishap before step `at`; say also whether it came to rest before that."""
     world = World(0, make_shard=make_shard, partitions=1, calm=True)
     # The answer of the first revoke is lost, the agreement's cancel is in doubt, the third request is refused for good.
     world.side.acts = {
         ("token:secret-token-1", Step.CANCEL_TOKEN): [Act.LOST_ANSWER] * 3,
         ("agreement:auth/agreement-1", Step.CANCEL_AGREEMENT): [Act.UNKNOWN_DONE],
-        ("token:secret-token-3", Step.CONSULT): [Act.FAIL],
+        ("token:secret-token-3", Step.CONSULT): [Act.FAIL] * 9,
     }
     world.side.dead_token_is_success = False
     untouched = True
@@ -42,24 +56,44 @@ def play_small(*, make_shard: Callable[[Ports], Shard], kill_at: int) -> tuple[O
     async def tell() -> None:
         nonlocal untouched
         world.give(0, world.hire())
-        doomed = asyncio.ensure_future(_kill(world, kill_at))
+        if mishap is not Mishap.KILL:
+            world.hire()
+        struck = _plan(world, mishap, at)
         await asyncio.sleep(0.1)
         for number, token in enumerate(TOKENS, start=1):
             _send(world, number=number, token=token)
-        await asyncio.sleep(60)
-        untouched = not doomed.done()
-        doomed.cancel()
+        await asyncio.sleep(90)
+        untouched = not struck
         await _rest(world)
 
     outcome = conclude_run(0, world, tell(), tokens=TOKENS)
     return outcome, untouched
 
 
-async def _kill(world: World, at: int) -> None:
-    worker = world.workers[0]
-    await world.killed(worker, at=at, limit=None)
-    await asyncio.sleep(RESTART_AFTER)
-    world.replace(worker)
+def _plan(world: World, mishap: Mishap, at: int) -> list[Mishap]:
+    """Let the mishap come right before step `at`; the list that is returned has it then."""
+    worker, struck = world.workers[0], list[Mishap]()
+
+    def strike() -> None:
+        struck.append(mishap)
+        match mishap:
+            case Mishap.KILL:
+                world.kill(worker)
+                world.network.outside(RESTART_AFTER, lambda: world.replace(worker))
+            case Mishap.FREEZE:
+                world.freeze(worker)
+                world.network.outside(SESSION + 5, lambda: world.thaw(worker))
+            case Mishap.MOVE:
+                world.loop.spawn(None, _there_and_back(world, worker), name="move")
+
+    world.at_step(at, strike)
+    return struck
+
+
+async def _there_and_back(world: World, worker: SimWorker) -> None:
+    await world.move(0, world.workers[1])
+    await asyncio.sleep(world.random.random())
+    await world.move(0, worker)
 
 
 def _send(world: World, *, number: int, token: str) -> None:

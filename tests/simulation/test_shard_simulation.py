@@ -17,7 +17,7 @@ from contracts.states import State
 from contracts.topics import LogicalTopic
 from tests.simulation.scenario import Outcome, play
 from tests.simulation.show import told
-from tests.simulation.small import play_small
+from tests.simulation.small import Mishap, play_small
 from tests.simulation.subject import make_shard
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SEEDS = int(os.environ.get("UNBINDING_SIMULATION_SEEDS", "200"))
 """How many scenarios are played; a nightly run takes more."""
+STRIDE = {Mishap.KILL: 1, Mishap.FREEZE: 2, Mishap.MOVE: 2}
+"""How many steps lie between two tries; a kill is tried at each."""
 ROOT = Path(__file__).parents[2]
 
 STATES: Counter[str] = Counter()
@@ -47,15 +49,16 @@ def test_scenarios_reach_every_state() -> None:
     assert set(STATES) == {state.value for state in State}
 
 
-def test_killed_at_every_step() -> None:
-    """A small scenario keeps every promise and its ends, at whichever step the worker is killed."""
+@pytest.mark.parametrize("mishap", Mishap)
+def test_mishap_at_every_step(mishap: Mishap) -> None:
+    """A small scenario keeps every promise and its ends, at whichever step its worker has a mishap."""
     step, untouched = 0, False
     while not untouched:
-        step += 1
-        outcome, untouched = play_small(make_shard=make_shard, kill_at=step)
+        step += STRIDE[mishap]
+        outcome, untouched = play_small(make_shard=make_shard, mishap=mishap, at=step)
         ends = Counter({event.saga_id: event.state for event in outcome.history.states}.values())
         assert outcome.good, told(outcome)
-        assert ends == {"unbound": 2, "parked": 1}, f"killed at step {step}\n{told(outcome)}"
+        assert ends == {"unbound": 2, "parked": 1}, f"{mishap} at step {step}\n{told(outcome)}"
     assert step > 200
 
 
@@ -173,7 +176,6 @@ MUTANTS: dict[str, tuple[str, Callable[[Ports], Ports]]] = {
     "a letter that stays": ("P6", lambda ports: replace(ports, log=TombstonelessLog(ports.log))),
     "a verdict that is missing": ("P7", lambda ports: replace(ports, log=VerdictlessLog(ports.log))),
     "a journal that is not read": ("P1", lambda ports: replace(ports, log=ForgetfulLog(ports.log))),
-    "a lease for ever": ("P3", lambda ports: replace(ports, lease=EternalLease())),
     "a clock that wavers": ("P4", _hasty),
 }
 
@@ -185,9 +187,26 @@ def test_broken_shard_is_found_out(promise: str, mutate: Callable[[Ports], Ports
     def mutant(ports: Ports) -> Shard:
         return make_shard(mutate(ports))
 
+    assert promise in _broken_promises(mutant, until=promise)
+
+
+def _broken_promises(mutant: Callable[[Ports], Shard], *, until: str) -> set[str]:
+    broken: set[str] = set()
     for seed in range(60):
-        outcome = play(seed, make_shard=mutant)
-        broken = {violation.promise for violation in outcome.violations}
-        if promise in broken:
+        broken |= {violation.promise for violation in play(seed, make_shard=mutant).violations}
+        if until in broken:
+            return broken
+    return broken
+
+
+def test_worker_without_lease_is_found_out() -> None:
+    """A shard that ignores its lease calls after a thaw, and some step of the freezing shows it."""
+
+    def mutant(ports: Ports) -> Shard:
+        return make_shard(replace(ports, lease=EternalLease()))
+
+    for step in range(1, 400):
+        outcome, untouched = play_small(make_shard=mutant, mishap=Mishap.FREEZE, at=step)
+        if any(violation.promise == "P3" for violation in outcome.violations):
             return
-    pytest.fail(f"no seed showed that {promise} is broken")
+        assert not untouched, "the whole scenario passed without a call of a zombie"

@@ -240,7 +240,7 @@ class World:
         self._jump_ms = 0
         self._moving = {partition: asyncio.Lock() for partition in range(partitions)}
         self._born = 0
-        self._doomed: dict[SimWorker, tuple[int, Callable[[], None]]] = {}
+        self._planned: list[tuple[int, Callable[[], None]]] = []
         self.loop.before_step = self._before_step
         self._all: list[SimWorker] = []
 
@@ -324,24 +324,15 @@ class World:
         if worker in self.workers:
             self.workers.remove(worker)
 
-    async def killed(self, worker: SimWorker, *, at: int, limit: float | None = 60.0) -> None:
-        """Kill a worker right before step `at` of the loop, or after `limit` seconds if steps are rare; return then."""
-        done: asyncio.Future[None] = self.loop.create_future()
-
-        def strike() -> None:
-            self._doomed.pop(worker, None)
-            if not done.done():
-                self.kill(worker)
-                done.set_result(None)
-
-        self._doomed[worker] = (at, strike)
-        if limit is not None:
-            self.network.outside(limit, strike)
-        await done
+    def at_step(self, step: int, strike: Callable[[], None]) -> None:
+        """Call `strike` right before that step of the loop runs."""
+        self._planned.append((step, strike))
 
     def _before_step(self, step: int) -> None:
-        for at, strike in [*self._doomed.values()]:
-            if step >= at:
+        due = [strike for at, strike in self._planned if step >= at]
+        if due:
+            self._planned = [(at, strike) for at, strike in self._planned if step < at]
+            for strike in due:
                 strike()
 
     def replace(self, dead: SimWorker) -> SimWorker:
@@ -393,22 +384,25 @@ class World:
                     self.give(partition, self.random.choice(others))
 
     def _find_contact(self, worker: SimWorker) -> None:
+        since = worker.cut_at
+
         def hear() -> None:
-            if worker.process.life is not Life.RUNS:
+            if worker.process.life is not Life.RUNS or worker.cut_at != since:
                 return
+            # A member learns what it lost before it can prove anything again.
+            lost = [
+                partition for partition in sorted(worker.assigned) if self.owners[partition] is not worker
+            ]
+            worker.assigned.difference_update(lost)
             worker.cut_at = None
-            for partition in sorted(worker.assigned):
-                if self.owners[partition] is not worker:
-                    self.loop.spawn(
-                        worker.process, self._lost(worker, partition), name=f"lost {partition}"
-                    )
+            for partition in lost:
+                self.loop.spawn(worker.process, self._lost(worker, partition), name=f"lost {partition}")
             worker.renew()
 
         # As after a wake-up: heartbeats and the next proof take a while, and tasks run before they do.
         self.network.outside(self.random.random() * 3, hear)
 
     async def _lost(self, worker: SimWorker, partition: int) -> None:
-        worker.assigned.discard(partition)
         await worker.revoke(partition)
         if self.owners[partition] is None:
             self.give(partition, worker)

@@ -68,6 +68,8 @@ _TO_DO: Final[dict[type[BaseException], str]] = {
     InvalidRecord: "the broker refuses the record's form; check the topic's cleanup.policy",
 }
 REFUSED: Final = tuple(_TO_DO)
+CLIENT_ERRORS: Final = (kafka.KafkaError, kafka.IllegalOperation, OSError, AssertionError)
+"""All that a call of aiokafka may raise, time-outs (an OSError) too: it asserts its own state in places."""
 
 
 def fault_of(error: BaseException, *, doing: str) -> LogError:

@@ -84,10 +84,7 @@ class Lane:
         self._partition_bytes = partition_bytes
         self._observer = observer
         self._changed = asyncio.Event()
-        self._fetches: dict[
-            asyncio.Task[dict[TopicPartition, Fetched]], tuple[int, dict[TopicPartition, _Wish]]
-        ]
-        self._fetches = {}
+        self._fetches: dict[asyncio.Task[dict[TopicPartition, Fetched]], _Flight] = {}
 
     def wake(self) -> None:
         """Look again at what is wanted."""

@@ -144,6 +144,7 @@ class Membership:
             rebalance_timeout_ms=self._connection.rebalance_timeout_ms,
             max_poll_interval_ms=_POLL_LIMIT_MS,
             max_partition_fetch_bytes=1,
+            consumer_timeout_ms=_BEAT_MS * 10,  # its fetcher, which has nothing to do, looks around so often
         )
         try:
             await consumer.start()

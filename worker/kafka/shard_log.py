@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,7 @@ from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
 from contracts.topics import LogicalTopic
-from worker.kafka.faults import fault_of
+from worker.kafka.faults import CLIENT_ERRORS, fault_of
 from worker.kafka.producers import Compression, bury, make_producer, start_producer
 from worker.kafka.reader import EARLIEST, LATEST, Fetched, Reader
 from worker.kafka.records import to_record
@@ -100,7 +101,7 @@ class ShardLog:
         )
         try:
             await start_producer(producer, limit_ms=self._settings.fence_limit_ms)
-        except (kafka.KafkaError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             raise fault_of(error, doing=f"start producer {self._id}") from error
         self._producer = producer
 
@@ -123,7 +124,7 @@ class ShardLog:
             done = True
         except WriteRefused:
             raise
-        except (kafka.KafkaError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             await self._blame_missing_topic(producer, writes, error)
             raise fault_of(error, doing=f"commit of {self._id} ({self._targets(writes)})") from error
         finally:
@@ -228,11 +229,11 @@ class ShardLog:
         await producer.begin_transaction()
         rounds = {tp: _batches(producer, group) for tp, group in grouped.items()}
         while rounds:
-            futures = [
-                await producer.send_batch(batches.pop(0), tp.topic, partition=tp.partition)
-                for tp, batches in rounds.items()
-            ]
-            await _delivered(futures)
+            async with _delivered() as futures:
+                for tp, batches in rounds.items():
+                    futures.append(
+                        await producer.send_batch(batches.pop(0), tp.topic, partition=tp.partition)
+                    )
             rounds = {tp: batches for tp, batches in rounds.items() if batches}
         await producer.commit_transaction()
 
@@ -291,9 +292,12 @@ def _batches(producer: AIOKafkaProducer, writes: Sequence[Write]) -> list[BatchB
     return batches
 
 
-async def _delivered(futures: Sequence[asyncio.Future[object]]) -> None:
-    """Wait for every batch; aiokafka would commit a transaction although a batch in it failed."""
+@asynccontextmanager
+async def _delivered() -> AsyncIterator[list[asyncio.Future[object]]]:
+    """Collect batches' futures and wait for each: aiokafka would commit although a batch has failed."""
+    futures: list[asyncio.Future[object]] = []
     try:
+        yield futures
         await asyncio.wait(futures, return_when=asyncio.FIRST_EXCEPTION)
         for future in futures:
             if future.done():

@@ -14,7 +14,7 @@ from aiokafka import errors as kafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from contracts.topics import TOPICS, LogicalTopic, topic_configs, topic_partitions
+from contracts.topics import LogicalTopic, topic_configs, topic_partitions
 from worker.kafka.connection import client_arguments
 from worker.kafka.faults import fault_of
 
@@ -302,8 +302,3 @@ def _raise_for(code: int, *, ignore: type[kafka.KafkaError] | None = None) -> No
     error = kafka.for_code(code)
     if code and error is not ignore:
         raise error
-
-
-def purpose(topic: LogicalTopic) -> str:
-    """Return what a topic is for, for tables that people read."""
-    return TOPICS[topic].purpose

@@ -38,6 +38,10 @@ class Terminal:
         """Print a result for people."""
         self.out.print(renderable)
 
+    def show_line(self, line: RenderableType) -> None:
+        """Print one line for people; where it is longer than the terminal, that wraps it."""
+        self.out.print(line, soft_wrap=True)
+
     def data(self, fields: Mapping[str, object]) -> None:
         """Print one JSON line."""
         self.line(json.dumps(fields, ensure_ascii=False))

@@ -91,5 +91,5 @@ async def _watch(
                 if json:
                     terminal.data(sighting_line(sighting))
                 else:
-                    terminal.show(state_text(sighting.event))
+                    terminal.show_line(state_text(sighting.event))
     return count

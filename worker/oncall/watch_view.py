@@ -36,7 +36,7 @@ _LINKS: Final = (
 def state_text(event: StateEvent) -> Text:
     """Return one line: moment, binding, saga (its start) and sequence, state, and what caused it."""
     moment = rfc3339(event.at_ms)
-    line = Text(no_wrap=True, overflow="ignore", end="")
+    line = Text()
     line.append(f"{moment[:10]} {moment[11:23]}  ", style="dim")
     line.append(event.binding_id)
     line.append(f"  {event.saga_id[:_SAGA_SHOWN]}/{event.sequence}  ", style="dim")

@@ -122,6 +122,8 @@ class Broke:
     happening: ClassVar = Happening.BROKE
     reason: Reason
     message: str
+    begun: bool = True
+    """Bytes of the call under way may have left; ``False`` takes its decision back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

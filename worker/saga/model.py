@@ -107,13 +107,16 @@ class Saga:
     due_since: int | None = None
     """When the present step first fell due."""
     clock_from: int | None = None
-    """From when the step's patience counts: its first attempt, moved on by time under holds and stopped lines."""
+    """From when the step's patience counts: its first attempt, moved on by time under holds and lines.
+
+    At consult and offer such time counts: there it is ``due_since``, once a hold or a stopped line was met.
+    """
     paused_at: int | None = None
     """Since when a hold or a stopped line keeps it."""
     due_at: int | None = None
     """When the timer fires: the next attempt, or the end of the user's time."""
     attempted: frozenset[Step] = frozenset()
-    """Steps that end a target and whose call was decided at least once."""
+    """Revoke steps (see ``is_revoke``) whose call was decided at least once, by this saga or a parked one."""
     undecided: frozenset[Step] = frozenset()
     """Of these, the ones that may have had their effect without a final answer."""
     fresh_attempt: bool = False
@@ -132,24 +135,29 @@ class Saga:
         return Step.CONSULT in self.steps
 
     @property
+    def revoked(self) -> bool:
+        """Whether its token or its agreement is dead, on whatever evidence: nothing leads back from there."""
+        return Step.CANCEL_TOKEN in self.done or Step.CANCEL_AGREEMENT in self.done
+
+    @property
     def debits(self) -> Debits | None:
-        """What may be debited; a rebinding says nothing about it."""
-        if self.kind is Kind.REBINDING:
+        """What may be debited; a rebinding or an invalid request says nothing about it."""
+        if self.kind is Kind.REBINDING or not self.steps:
             return None
         if self.state in (State.REFUSED, State.LAPSED):
             return Debits.ALLOWED
-        if self.state is State.DISCARDED and not self.attempted:
-            return Debits.ALLOWED
-        decided = bool(self.steps) and (
-            not self.consults or self.allowed_at is not None or bool(self.attempted)
-        )
-        return Debits.BLOCKED if decided else Debits.ALLOWED
+        blocked = bool(self.attempted) or self.revoked
+        if self.state is not State.DISCARDED:
+            blocked = blocked or not self.consults or self.allowed_at is not None
+        return Debits.BLOCKED if blocked else Debits.ALLOWED
 
-    @property
-    def revokes(self) -> frozenset[Step]:
-        """The steps whose call is a revocation; without token and agreement that is telling the merchant."""
-        own = frozenset(self.steps) & {Step.CANCEL_TOKEN, Step.CANCEL_AGREEMENT}
-        return own or frozenset(self.steps) & {Step.NOTIFY_MERCHANT}
+    def is_revoke(self, step: Step) -> bool:
+        """Tell whether the step's call revokes; without token and agreement, telling the merchant does."""
+        if step is Step.CANCEL_TOKEN or step is Step.CANCEL_AGREEMENT:
+            return True
+        return step is Step.NOTIFY_MERCHANT and not (
+            Step.CANCEL_TOKEN in self.steps or Step.CANCEL_AGREEMENT in self.steps
+        )
 
     def target(self, step: Step) -> Target | None:
         """Return the target that a step of this saga ends."""

@@ -1,4 +1,7 @@
-"""The rules as tables: what a result means at a step, what may follow a state, what may happen in a phase."""
+"""The rules as tables: what a result means at a step, what may follow a state, what may happen in a phase.
+
+IllegalMove    it cannot happen in the saga's phase, or no table gives this result at its step
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,10 @@ from worker.saga.results import ResultClass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class IllegalMove(Exception):
+    """It cannot happen to the saga as it is; nothing was changed."""
 
 
 class Move(StrEnum):
@@ -85,7 +92,8 @@ FLOW: Mapping[State, frozenset[State]] = MappingProxyType(
     {
         _S.REQUESTED: _ON | {_S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.REVOKED, _S.UNBOUND, _S.OFFERED},
         _S.JOINED: _ON | {_S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.REVOKED, _S.UNBOUND, _S.OFFERED},
-        _S.ALLOWED: _ON | {_S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.REVOKED, _S.UNBOUND},
+        _S.ALLOWED: _ON | {_S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.REVOKED},
+        # Permission after a revocation: a notice ended the agreement before the token was consulted about.
         _S.REVOKED: _ON | {_S.REVOKED, _S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.UNBOUND},
         _S.WAITING: _ON | {_S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.REVOKED, _S.UNBOUND, _S.OFFERED},
         _S.HELD: _ON | {_S.ALLOWED, _S.REFUSED, _S.LAPSED, _S.REVOKED, _S.UNBOUND, _S.OFFERED},
