@@ -4,7 +4,7 @@ import sys
 
 from worker.oncall.commands import overview
 
-_OVERVIEW_ASKED = ([], ["--help"], ["-h"])
+_OVERVIEW_ASKED: tuple[list[str], ...] = ([], ["--help"], ["-h"])
 
 
 def main() -> None:

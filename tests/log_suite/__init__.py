@@ -25,17 +25,26 @@ pytest.register_assert_rewrite("tests.log_suite.conformance")
 
 
 class Bench(Protocol):
-    """A log system with all topics and at least two partitions, in which partition 0 and 1 are empty everywhere."""
+    """A log system with all topics, in which partitions 0 and 1 exist and are empty."""
 
     oversized: int
     """A number of bytes that no record of this system may have."""
 
     def log(self, partition: int) -> Log:
-        """Return a new log of the partition, as another process would make it; its restore stalls after a second or two."""
+        """Return a new log of the partition, as another process would make it.
+
+        Its restore stalls after a second or two.
+        """
         ...
 
     async def append(
-        self, topic: LogicalTopic, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
+        self,
+        topic: LogicalTopic,
+        partition: int,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
     ) -> int:
         """Append a record without a transaction and return its offset."""
         ...
@@ -45,7 +54,7 @@ class Bench(Protocol):
         ...
 
     def foreign(self, topic: LogicalTopic, partition: int) -> AbstractAsyncContextManager[None]:
-        """Keep another producer's transaction open, with a record with the key `foreign` in the partition; then abort it."""
+        """Keep another producer's transaction open in the partition, with one record; then abort it."""
         ...
 
     def refusing(self, topic: LogicalTopic) -> AbstractAsyncContextManager[None]:

@@ -42,12 +42,14 @@ async def restored(log: Log) -> list[JournalRecord]:
     return [record async for batch in log.journal() for record in batch]
 
 
-async def eventually(look: Callable[[], Awaitable[Sequence[JournalRecord]]], expected: Sequence[bytes]) -> None:
+async def eventually(
+    look: Callable[[], Awaitable[Sequence[JournalRecord]]], expected: Sequence[bytes]
+) -> None:
     """Wait until the keys that are seen are the expected ones; fail with both after the patience."""
     seen: list[bytes] = []
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while (seen := keys(await look())) != list(expected):
+            while (seen := keys(await look())) != list(expected):  # noqa: ASYNC110 - a log has no event to wait for
                 await asyncio.sleep(0.01)
     except TimeoutError:
         assert seen == list(expected)
@@ -58,7 +60,7 @@ class LogConformance:
 
     @pytest.fixture
     @abstractmethod
-    def bench(self) -> AsyncIterator[Bench]:
+    def bench(self, request: pytest.FixtureRequest) -> Awaitable[Bench] | AsyncIterator[Bench]:
         """Return a fresh bench."""
 
     async def test_commit_shows_all_of_it(self, bench: Bench) -> None:
@@ -115,10 +117,12 @@ class LogConformance:
             successor = bench.log(0)
             await successor.fence()
             seen = keys(await restored(successor))
-            assert seen[-2:] == [name + b"a", name + b"b"] or not any(key.startswith(name) for key in seen[-2:])
+            assert seen[-2:] == [name + b"a", name + b"b"] or not any(
+                key.startswith(name) for key in seen[-2:]
+            )
             await eventually(
                 lambda: bench.visible(STATES, 0),
-                [key[:-1] for key in seen if key.endswith(b"a")],  # noqa: B023 - awaited within the turn
+                [key[:-1] for key in seen if key.endswith(b"a")],
             )
             await successor.close()
             await log.close()
@@ -217,7 +221,7 @@ class LogConformance:
         await eventually(lambda: restored(log), [b"a", b"b"])
 
     async def test_refused_write(self, bench: Bench) -> None:
-        """A topic that refuses writes raises WriteRefused, shows nothing, and after a fence the log works again."""
+        """A refusing topic raises WriteRefused and shows nothing; after a fence the log works again."""
         log = bench.log(0)
         await log.fence()
         async with bench.refusing(LogicalTopic.DEAD_LETTERS):
@@ -243,7 +247,7 @@ class LogConformance:
         assert keys(await restored(log)) == [b"b"]
 
     async def test_bounds(self, bench: Bench) -> None:
-        """The bounds name the first offset and the one after the last for each input, and the group's commit."""
+        """The bounds are the first offset, the one after the last, and the group's commit."""
         log = bench.log(0)
         empty = await log.bounds()
         assert empty.starts == dict.fromkeys(Input, 0)

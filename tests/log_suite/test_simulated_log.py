@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from typing_extensions import override
 
 from contracts.topics import LogicalTopic, topic_name
 from tests.log_suite.conformance import LogConformance
@@ -19,6 +20,7 @@ from worker.ports import JournalRecord
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from tests.log_suite import Bench
     from worker.ports import Headers
 
 SEEDS = range(3)
@@ -37,7 +39,7 @@ class SimBench:
         self._cluster = SimCluster(
             partitions=2,
             now=lambda: round(loop.time() * 1000),
-            later=lambda delay, callback: self._network.outside(delay, callback),
+            later=self._network.outside,
             marker_delay=self._network.delay,
             record_most=10_000,
         )
@@ -49,7 +51,13 @@ class SimBench:
         )
 
     async def append(
-        self, topic: LogicalTopic, partition: int, *, key: bytes | None, value: bytes | None, headers: Headers = ()
+        self,
+        topic: LogicalTopic,
+        partition: int,
+        *,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Headers = (),
     ) -> int:
         """Append a record without a transaction and return its offset."""
         return self._cluster.append(topic_name(topic), partition, key=key, value=value, headers=headers)
@@ -89,7 +97,8 @@ class SimBench:
 class TestSimulatedLog(LogConformance):
     """The suite on the simulated log, with a few seeds."""
 
+    @override
     @pytest.fixture(params=SEEDS)
-    async def bench(self, request: pytest.FixtureRequest) -> AsyncIterator[SimBench]:
+    async def bench(self, request: pytest.FixtureRequest) -> Bench:
         """Return a fresh simulated cluster."""
-        yield SimBench(request.param)
+        return SimBench(request.param)

@@ -20,7 +20,7 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.count == 1:
         outcome = play(arguments.seed, make_shard=make_shard)
-        print(told(outcome))
+        sys.stdout.write(f"{told(outcome)}\n")
         return 0 if outcome.good else 1
     bad, states, began = 0, Counter[str](), time.perf_counter()
     for seed in range(arguments.seed, arguments.seed + arguments.count):
@@ -29,9 +29,11 @@ def main() -> int:
         if not outcome.good:
             bad += 1
             first = [*outcome.violations, *outcome.misuses, outcome.failure]
-            print(f"seed {seed}: {' '.join(str(first[0]).split())[:240]}", flush=True)
+            sys.stdout.write(f"seed {seed}: {' '.join(str(first[0]).split())[:240]}\n")
     took = time.perf_counter() - began
-    print(f"{arguments.count} seeds, {bad} bad, {took:.1f} s; events by state: {dict(states.most_common())}")
+    sys.stdout.write(
+        f"{arguments.count} seeds, {bad} bad, {took:.1f} s; events by state: {dict(states.most_common())}\n"
+    )
     return 0 if bad == 0 else 1
 
 

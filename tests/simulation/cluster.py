@@ -1,4 +1,4 @@
-"""A simulated Kafka: partitions with offsets, transactions with fencing, two kinds of readers, compaction, retention."""
+"""A simulated Kafka: partitions, transactions with fencing, committed reads, compaction, retention."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ RECORD_OVERHEAD = 70
 DAY_MS = 86_400_000
 
 
-class ProducerFenced(Exception):  # noqa: N818 - Kafka's name for it
+class ProducerFenced(Exception):
     """The producer's epoch is not the newest one of its transactional id."""
 
 
-class ConcurrentTransactions(Exception):  # noqa: N818 - Kafka's name for it
+class ConcurrentTransactions(Exception):
     """The transaction before is still being completed: ask again soon."""
 
 
-class TopicRefused(Exception):  # noqa: N818 - stands for several errors of Kafka
+class TopicRefused(Exception):
     """The topic takes no write: not authorised, missing, or the record is too large."""
 
 
@@ -63,7 +63,7 @@ class Producer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """One record in a partition; a marker (control record) has neither key nor value and no reader sees it."""
+    """One record in a partition; a marker (control record) has no content, and no reader sees it."""
 
     topic: str
     partition: int
@@ -119,7 +119,7 @@ def record_size(*, key: bytes | None, value: bytes | None, headers: Headers) -> 
 class SimCluster:
     """Topics in memory. Each method is one request that the broker serves at once.
 
-    `now` gives broker time (ms since the Unix epoch), `moment` a number that grows with each step of the world.
+    `now` gives broker time (ms since the Unix epoch), `moment` a number that grows with each step.
     `later(seconds, callback)` lets markers and time-outs come later; without it they come at once, and never.
     """
 
@@ -171,7 +171,7 @@ class SimCluster:
         ).offset
 
     def init_producer(self, name: str) -> int:
-        """Fence earlier producers of this transactional id, abort their open transaction, return the new epoch."""
+        """Fence earlier producers of this id, abort their open transaction, return the new epoch."""
         producer = self._producers.setdefault(name, Producer(name, epoch=-1))
         transaction = producer.transaction
         if transaction is not None and transaction.fate is Fate.OPEN:
@@ -193,7 +193,7 @@ class SimCluster:
         value: bytes | None,
         headers: Headers,
     ) -> int:
-        """Append a record to the producer's transaction, which it begins if there is none, and return its offset."""
+        """Append a record to the producer's transaction, begun if there is none; return its offset."""
         producer = self._checked(name, epoch)
         if producer.transaction is not None and producer.transaction.fate is not Fate.OPEN:
             raise ConcurrentTransactions(f"{name}: the transaction before is being completed")
@@ -233,7 +233,7 @@ class SimCluster:
         return self._place((topic, partition)).end
 
     def last_stable(self, topic: str, partition: int) -> int:
-        """Return the offset up to which the fate of all transactions is written: where read_committed stops."""
+        """Return the offset up to which all fates are written: where read_committed stops."""
         place = (topic, partition)
         opened = [
             transaction.first[place]
@@ -295,19 +295,19 @@ class SimCluster:
 
     # --- what the broker does by itself ------------------------------------
 
-    def compact(self, topic: str, partition: int, *, before: int | None = None, keep_ms: int = DAY_MS) -> None:
+    def compact(
+        self, topic: str, partition: int, *, before: int | None = None, keep_ms: int = DAY_MS
+    ) -> None:
         """Keep the newest committed record of each key below `before` and the last stable offset.
 
-        Aborted records, records without a key, and markers below it go; a tombstone goes once it is older than
-        `keep_ms`. Offsets stay as they are.
+        Aborted records, records without a key, and markers below it go; a tombstone goes once it is older
+        than `keep_ms`. Offsets stay as they are.
         """
         part = self._place((topic, partition))
         stable = self.last_stable(topic, partition)
         limit = stable if before is None else min(stable, before)
         newest = {
-            record.key: record.offset
-            for record in part.records
-            if record.offset < limit and record.committed
+            record.key: record.offset for record in part.records if record.offset < limit and record.committed
         }
         oldest_at = self._now() - keep_ms
         part.records = [
@@ -414,4 +414,3 @@ class SimCluster:
 
         if self._later is not None:
             self._later(self._transaction_timeout, expire)
-

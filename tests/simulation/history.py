@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, kw_only=True)
 class Attempt:
-    """One attempt in the ledger of the payment side. Moments are numbers that grow; `…_at` are ms since the epoch."""
+    """One attempt in the ledger of the payment side.
+
+    Moments are numbers that grow; `…_at` are ms since the epoch.
+    """
 
     number: int
     process: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -127,7 +127,7 @@ class SimHub:
     async def perform(
         self, call: Call, request: UnbindingRequested | RebindingRequested, gate: Callable[[], None]
     ) -> Result:
-        """Make the first attempt and the quick tries; the gate is passed in the same step in which one begins."""
+        """Make the first attempt and the quick tries; each begins in the very step of its gate."""
         result: Result | None = None
         undecided = False
         for turn in range(1 + call.quick):
@@ -145,7 +145,7 @@ class SimHub:
             undecided = (undecided or (answer.undecided and not query)) and not _settles(answer)
             attempt.ended = self._caller.moment()
             attempt.result_class = answer.result_class.value
-            result = _with(answer, tries=turn + 1, undecided=undecided)
+            result = replace(answer, tries=turn + 1, undecided=undecided)
             if answer.result_class not in (_C.SOON, _C.CONFIRM_FIRST):
                 return result
             await asyncio.sleep(self._random.random() * BACKOFF_MOST)
@@ -291,9 +291,7 @@ def _failure(code: str) -> Result:
     )
 
 
-def _step_answer(
-    call: Call, act: Act, *, dead: bool, dead_token_is_success: bool, undecided: bool
-) -> Result:
+def _step_answer(call: Call, act: Act, *, dead: bool, dead_token_is_success: bool, undecided: bool) -> Result:
     """Read a verified, final answer, by the classes of the documents (Alipay+ and AlipayHK)."""
     success = Result(result_class=_C.DONE, outcome=Outcome.SUCCESS, code="SUCCESS", verified=True)
     match call.step:
@@ -345,21 +343,3 @@ def _step_answer(
 def _settles(answer: Result) -> bool:
     """Say whether this answer also tells what became of the tries before it."""
     return answer.result_class in (_C.DONE, _C.DONE_ALREADY, _C.REFUSED, _C.FINAL, _C.STILL_LIVE)
-
-
-def _with(answer: Result, *, tries: int, undecided: bool) -> Result:
-    return Result(
-        result_class=answer.result_class,
-        outcome=answer.outcome,
-        code=answer.code,
-        message=answer.message,
-        tries=tries,
-        undecided=undecided,
-        verified=answer.verified,
-        retry_after_ms=answer.retry_after_ms,
-        evidence=answer.evidence,
-        acquirer_id=answer.acquirer_id,
-        psp_id=answer.psp_id,
-        refuse_reason=answer.refuse_reason,
-        links=answer.links,
-    )

@@ -1,4 +1,4 @@
-"""Which binding state may follow which, read from the contract of `binding.state.changed.v1`, not from the worker's table."""
+"""Which binding state may follow which: read from the contract, not from the worker's table."""
 
 from __future__ import annotations
 

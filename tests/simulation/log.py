@@ -1,4 +1,4 @@
-"""One shard's view of the simulated cluster: the log that it writes and restores from, and the feed of its inputs."""
+"""One shard's view of the simulated cluster: its log, and the feed of its inputs."""
 
 from __future__ import annotations
 
@@ -158,7 +158,9 @@ class SimLog:
         last = self._network.random.randrange(len(places) + 1) if breaks else None
         for index, place in enumerate(places):
             if index == last:
-                raise LogInterrupted(f"partition {self._partition}: a batch to {place[0]} got no answer; fence")
+                raise LogInterrupted(
+                    f"partition {self._partition}: a batch to {place[0]} got no answer; fence"
+                )
             await self._patiently(lambda place=place: self._produce(epoch, place, batches[place]))  # type: ignore[misc]  # mypy can't infer a lambda with a default
         if breaks:
             self._end_sometime(epoch)
@@ -249,7 +251,7 @@ class _Journal:
         end = self._end
         if end is None:
             end = self._end = await self._network.ask(lambda: self._cluster.high_watermark(*self._place))
-        if self._breaks and self._network.random.random() < 0.5:  # noqa: PLR2004 - at its start, in the middle, or never
+        if self._breaks and self._network.random.random() < 0.5:
             raise LogInterrupted(f"journal partition {self._place[1]}: a read got no answer; restore")
         try:
             async with asyncio.timeout(self._limit):
@@ -274,7 +276,9 @@ class _Journal:
                 stood = offset == self._offset
                 self._offset = offset
                 if found:
-                    return [JournalRecord(record.key or b"", record.value, record.headers) for record in found]
+                    return [
+                        JournalRecord(record.key or b"", record.value, record.headers) for record in found
+                    ]
                 if stood:
                     await news.wait()
         finally:
@@ -300,7 +304,9 @@ class SimFeed:
         for source, position in positions.items():
             start = self._cluster.start(topic_name(TOPIC_OF[source]), self._partition)
             if position < start:
-                self.misuses.append(f"{source} of partition {self._partition}: sought {position}, it starts at {start}")
+                self.misuses.append(
+                    f"{source} of partition {self._partition}: sought {position}, it starts at {start}"
+                )
         self._positions = dict(positions)
         self._seeks += 1
         self._news.set()

@@ -9,7 +9,9 @@ from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
 from enum import Enum
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -20,11 +22,11 @@ Value = TypeVar("Value")
 STEPS_MOST = 2_000_000
 
 
-class Deadlock(Exception):  # noqa: N818 - the word that people know for it
+class Deadlock(Exception):
     """Nothing is ready and no timer runs, yet the main task is not done; the text lists who waits where."""
 
 
-class Livelock(Exception):  # noqa: N818 - the counterpart of a deadlock
+class Livelock(Exception):
     """More steps were run than any scenario needs: something spins."""
 
 
@@ -40,7 +42,7 @@ class Life(Enum):
 
 @dataclass(eq=False, slots=True)
 class Process:
-    """Tasks that live, freeze and die together; a task belongs to the process in whose context it was made."""
+    """Tasks that live, freeze and die together: those that were made in its context."""
 
     name: str
     life: Life = Life.RUNS
@@ -59,6 +61,7 @@ class SimTask(asyncio.Task[Value]):
         self.number = number
         super().__init__(coro, **options)
 
+    @override
     def __hash__(self) -> int:
         return self.number
 
@@ -70,6 +73,7 @@ class SimFuture(asyncio.Future[Value]):
         self.number = number
         super().__init__(loop=loop)
 
+    @override
     def __hash__(self) -> int:
         return self.number
 
@@ -91,9 +95,9 @@ class _Later(TimerHandle):
 class SimLoop(asyncio.BaseEventLoop):
     """One thread, no sockets; when nothing is ready, time jumps to the next timer.
 
-    Ready steps run in the order in which they were scheduled, as asyncio promises. The order of timers that fall due
-    at the same moment is open in asyncio: `ties` (numbers from 0 up to 1) shuffles them. All other interleavings come
-    from delays that the simulated ports put in.
+    Ready steps run in the order in which they were scheduled, as asyncio promises. The order of timers that
+    fall due at the same moment is open in asyncio: `ties` (numbers from 0 up to 1) shuffles them. All other
+    interleavings come from delays that the simulated ports put in.
     """
 
     def __init__(self, *, ties: Callable[[], float] | None = None) -> None:
@@ -111,14 +115,16 @@ class SimLoop(asyncio.BaseEventLoop):
         self._numbers = 0
         self._tasks: dict[int, tuple[Process | None, SimTask[Any]]] = {}
 
+    @override
     def time(self) -> float:
-        """Simulated seconds since the loop was made."""
+        """Return the simulated seconds since the loop was made."""
         return self._now
 
+    @override
     def call_soon(
         self,
-        callback: Callable[[Unpack[Arguments]], object],
-        *args: Unpack[Arguments],
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
         context: Context | None = None,
     ) -> Handle:
         """Run the callback after all that is ready now."""
@@ -127,20 +133,22 @@ class SimLoop(asyncio.BaseEventLoop):
         self._soon.append((context.get(PROCESS), handle))
         return handle
 
+    @override
     def call_soon_threadsafe(
         self,
-        callback: Callable[[Unpack[Arguments]], object],
-        *args: Unpack[Arguments],
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
         context: Context | None = None,
     ) -> Handle:
         """Do the same as `call_soon`: there is one thread."""
         return self.call_soon(callback, *args, context=context)
 
+    @override
     def call_at(
         self,
         when: float,
-        callback: Callable[[Unpack[Arguments]], object],
-        *args: Unpack[Arguments],
+        callback: Callable[[*Arguments], object],
+        *args: *Arguments,
         context: Context | None = None,
     ) -> TimerHandle:
         """Run the callback when simulated time has come to `when` seconds."""
@@ -150,10 +158,12 @@ class SimLoop(asyncio.BaseEventLoop):
         heappush(self._timers, (when, tie, self._number(), context.get(PROCESS), timer))
         return timer
 
+    @override
     def create_future(self) -> asyncio.Future[Any]:
         """Return a future with a hash that is the same in each run."""
         return SimFuture(number=self._number(), loop=self)
 
+    @override
     def create_task(
         self,
         coro: Coroutine[Any, Any, Value] | Generator[Any, None, Value],
@@ -208,8 +218,8 @@ class SimLoop(asyncio.BaseEventLoop):
         for _, task in self._tasks.values():
             coroutine = task.get_coro()
             if not task.done() and coroutine is not None:
-                # A task that was pending when the loop ends is the normal end of a killed process: no warning.
-                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio's own switch for it
+                # Pending at the end is the normal state of a killed process: no warning.
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - its switch
                 try:
                     coroutine.close()
                 except (RuntimeError, asyncio.CancelledError):
@@ -217,6 +227,7 @@ class SimLoop(asyncio.BaseEventLoop):
                     continue
         self._tasks.clear()
 
+    @override
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what nobody caught as a complaint; a dead process complains about nothing."""
         subject = context.get("task", context.get("future"))
@@ -239,7 +250,7 @@ class SimLoop(asyncio.BaseEventLoop):
         return self._numbers
 
     def _run_once(self) -> None:
-        # The one method of asyncio's loop that decides what runs next; run_forever() calls it until it is stopped.
+        # The one method of asyncio's loop that decides what runs next; run_forever() repeats it.
         process, handle = self._next()
         if handle.cancelled() or self._kept_back(process, handle):
             return
@@ -274,7 +285,10 @@ class SimLoop(asyncio.BaseEventLoop):
 
 
 def run(loop: SimLoop, main: Coroutine[Any, Any, Value]) -> Value:
-    """Run `main` to its end on the loop, and bury what is left. Raises Deadlock, Livelock, or what `main` raises."""
+    """Run `main` to its end on the loop, and bury what is left.
+
+    Raises Deadlock, Livelock, or what `main` raises.
+    """
     try:
         return loop.run_until_complete(main)
     finally:

@@ -1,10 +1,10 @@
-"""Packets between processes and the far side: each way takes a random while, and a dead sender's may be lost."""
+"""Packets between processes and the far side: each takes a while, a dead sender's may be lost."""
 
 from __future__ import annotations
 
 import asyncio
 from contextvars import Context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from tests.simulation.loop import PROCESS, Life
 
@@ -25,15 +25,17 @@ class Network:
         self.random = random
         self._delay_most = delay_most
 
-    async def ask(self, serve: Callable[[], Value], *, there: float | None = None, back: float | None = None) -> Value:
+    async def ask(
+        self, serve: Callable[[], Value], *, there: float | None = None, back: float | None = None
+    ) -> Value:
         """Run `serve` on the far side and return or raise what it does.
 
-        The far side does not know whether the sender still lives: a packet that has left arrives, or is lost in half
-        of the cases when its sender is killed before. Delays are in seconds, random where not given.
+        The far side does not know whether the sender still lives: a packet that has left arrives; if its
+        sender is killed before, it is lost in half of the cases. Delays are in seconds, random if not given.
         """
         reply: asyncio.Future[Callable[[], Value]] = self.loop.create_future()
         sender = PROCESS.get()
-        survives = self.random.random() < 0.5  # noqa: PLR2004 - half of the cases
+        survives = self.random.random() < 0.5
 
         def arrive() -> None:
             if sender is not None and sender.life is Life.DEAD and not survives:
@@ -49,8 +51,8 @@ class Network:
         self.loop.call_later(delay, callback, context=Context())
 
     def delay(self) -> float:
-        """Return a random time in seconds that a packet takes; often none, so that steps interleave tightly."""
-        if self.random.random() < 0.5:  # noqa: PLR2004 - half of the cases
+        """Return the seconds that a packet takes; often none, so that steps interleave tightly."""
+        if self.random.random() < 0.5:
             return 0.0
         return self.random.random() * self._delay_most
 
@@ -61,16 +63,16 @@ class Network:
 
 
 def _outcome(serve: Callable[[], Value]) -> Callable[[], Value]:
-    # An exception travels as a function that raises it: a future that nobody awaits any more must not complain.
+    # An exception travels as a function that raises it: a future that nobody awaits must not complain.
     try:
         value = serve()
-    except Exception as error:  # noqa: BLE001 - whatever the far side raises is the sender's answer
+    except Exception as error:  # noqa: BLE001 - the sender's answer, whatever it is
         return _raiser(error)
     return lambda: value
 
 
-def _raiser(error: Exception) -> Callable[[], Value]:
-    def fail() -> Value:
+def _raiser(error: Exception) -> Callable[[], NoReturn]:
+    def fail() -> NoReturn:
         raise error
 
     return fail

@@ -128,7 +128,7 @@ def _number(stored: Stored) -> int | None:
 def _state(stored: Stored) -> StateSeen:
     event = read_event(stored.value, stored.headers)
     changed = read_state(event)
-    is_change = isinstance(changed, BindingStateChanged)
+    change = changed if isinstance(changed, BindingStateChanged) else None
     return StateSeen(
         partition=stored.partition,
         offset=stored.offset,
@@ -142,9 +142,9 @@ def _state(stored: Stored) -> StateSeen:
         state=changed.state.value,
         done=tuple(step.value for step in changed.done),
         step=None if changed.step is None else changed.step.value,
-        next_attempt_at=changed.next_attempt_at_ms if is_change else None,
-        reason=changed.reason.value if is_change and changed.reason is not None else None,
-        evidence=changed.evidence.value if is_change and changed.evidence is not None else None,
+        next_attempt_at=None if change is None else change.next_attempt_at_ms,
+        reason=None if change is None or change.reason is None else change.reason.value,
+        evidence=None if change is None or change.evidence is None else change.evidence.value,
         at=changed.at_ms,
     )
 
@@ -209,4 +209,3 @@ def _written(cluster: SimCluster) -> Iterator[Written]:
             headers = b"\n".join(name.encode() + b"=" + content for name, content in stored.headers)
             content = b"\n".join((stored.key or b"", stored.value or b"", headers))
             yield Written(origin=_origin(stored), content=content)
-

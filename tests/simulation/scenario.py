@@ -13,18 +13,18 @@ from contracts.topics import LogicalTopic, topic_name
 from tests.simulation.checker import Violation, check
 from tests.simulation.hub import LINES, Act
 from tests.simulation.loop import Deadlock, Life, Livelock, run
+from tests.simulation.process import SimHold
 from tests.simulation.reader import read_history
 from tests.simulation.upstream import Upstream
-from tests.simulation.world import HOUR_MS, SESSION, Shard, SimHold, World
+from tests.simulation.world import HOUR_MS, SESSION, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from tests.simulation.history import History
-    from tests.simulation.world import Ports, SimWorker
+    from tests.simulation.process import Ports, Shard, SimWorker
 
 BINDINGS = ("binding-a", "binding-b", "binding-c", "binding-d", "binding-e")
-RECORD_BYTES = 8_000
 REST_LIMIT = 2 * 3600.0
 """Simulated seconds in which everything must have come to its end: longer than any patience."""
 RESTART_WATCH = 1_800.0
@@ -72,9 +72,8 @@ def play(seed: int, *, make_shard: Callable[[Ports], Shard]) -> Outcome:
         helpful=random.random() < 0.5,
     )
     world = World(random.randrange(1 << 48), make_shard=make_shard)
-    upstream = Upstream(
-        world=world, random=Random(random.randrange(1 << 48)), record_bytes=RECORD_BYTES, bindings=BINDINGS
-    )  # fmt: skip
+    sender = Random(random.randrange(1 << 48))  # noqa: S311 - a seed, no secret
+    upstream = Upstream(world=world, random=sender, bindings=BINDINGS)
     story = Story(world, upstream, random, wildness)
     return conclude(seed, world, story)
 
@@ -115,7 +114,7 @@ def conclude_run(
     )
 
 
-class Restless(Exception):  # noqa: N818 - what it says of the world
+class Restless(Exception):
     """The world did not come to rest within the limit."""
 
 
@@ -232,7 +231,7 @@ class Story:
     async def _move(self) -> None:
         world = self.world
         healthy = [worker for worker in world.workers if worker.cut_at is None]
-        if len(healthy) < 2:  # noqa: PLR2004 - one to move from, one to move to
+        if len(healthy) < 2:
             healthy.append(world.hire())
         partition = self._random.randrange(world.partitions)
         owner = world.owners[partition]
@@ -260,7 +259,12 @@ class Story:
     async def _refuse(self) -> None:
         topic = topic_name(
             self._random.choice(
-                (LogicalTopic.DEAD_LETTERS, LogicalTopic.DEAD_LETTERS, LogicalTopic.VERDICTS, LogicalTopic.STATES)
+                (
+                    LogicalTopic.DEAD_LETTERS,
+                    LogicalTopic.DEAD_LETTERS,
+                    LogicalTopic.VERDICTS,
+                    LogicalTopic.STATES,
+                )
             )
         )
         self.world.cluster.refused.add(topic)
@@ -279,7 +283,9 @@ class Story:
             cluster.produce(name, epoch, topic, partition, key=b"position", value=b"x", headers=())
         else:
             cluster.produce(name, epoch, topic, partition, key=None, value=b"x", headers=())
-        self.world.note(f"a foreign transaction stands open in {topic} {partition}, and is aborted after 10 s")
+        self.world.note(
+            f"a foreign transaction stands open in {topic} {partition}, and is aborted after 10 s"
+        )
 
     async def _hold(self) -> None:
         world = self.world
@@ -335,7 +341,9 @@ class Story:
             pause = min(pause * 2, 1800.0)
         if open_things:
             lines = "\n".join(str(thing) for thing in open_things)
-            raise Restless(f"after {REST_LIMIT} s still open:\n{lines}\nwaiting:\n{self.world.loop.waiting()}")
+            raise Restless(
+                f"after {REST_LIMIT} s still open:\n{lines}\nwaiting:\n{self.world.loop.waiting()}"
+            )
         # What comes late shall have come: an answer under way, a commit, a letter.
         await asyncio.sleep(120)
         self.world.note("at rest")
@@ -364,7 +372,12 @@ class Story:
             )
 
     def _marks(self) -> dict[str, int]:
-        topics = (LogicalTopic.STATES, LogicalTopic.DEAD_LETTERS, LogicalTopic.VERDICTS, LogicalTopic.REQUESTS)
+        topics = (
+            LogicalTopic.STATES,
+            LogicalTopic.DEAD_LETTERS,
+            LogicalTopic.VERDICTS,
+            LogicalTopic.REQUESTS,
+        )
         counts = {
             topic.value: sum(
                 len(self.world.cluster.archive(topic_name(topic), partition))

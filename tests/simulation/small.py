@@ -21,7 +21,7 @@ from tests.simulation.world import SESSION, World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.world import Ports, Shard, SimWorker
+    from tests.simulation.process import Ports, Shard, SimWorker
 
 TOKENS = ("secret-token-1", "secret-token-2", "secret-token-3")
 REST_LIMIT = 1_800.0
@@ -39,12 +39,10 @@ class Mishap(Enum):
     """The partition moves to another worker, and back."""
 
 
-def play_small(
-    *, make_shard: Callable[[Ports], Shard], mishap: Mishap, at: int
-) -> tuple[Outcome, bool]:
+def play_small(*, make_shard: Callable[[Ports], Shard], mishap: Mishap, at: int) -> tuple[Outcome, bool]:
     """Run the scenario with a mishap before step `at`; say also whether it came to rest before that."""
     world = World(0, make_shard=make_shard, partitions=1, calm=True)
-    # The answer of the first revoke is lost, the agreement's cancel is in doubt, the third request is refused for good.
+    # The first revoke's answers are lost, the agreement's cancel is in doubt, the third request fails.
     world.side.acts = {
         ("token:secret-token-1", Step.CANCEL_TOKEN): [Act.LOST_ANSWER] * 3,
         ("agreement:auth/agreement-1", Step.CANCEL_AGREEMENT): [Act.UNKNOWN_DONE],
@@ -98,7 +96,7 @@ async def _there_and_back(world: World, worker: SimWorker) -> None:
 
 def _send(world: World, *, number: int, token: str) -> None:
     # The first and the last request are of one binding: they meet in its lane.
-    binding = "binding-a" if number != 2 else "binding-b"  # noqa: PLR2004 - the one in the middle
+    binding = "binding-a" if number != 2 else "binding-b"
     data = {
         "bindingId": binding,
         "initiator": "wallet",

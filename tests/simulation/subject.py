@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tests.simulation.upstream import RECORD_BYTES
 from worker.saga.patience import PATIENCE, Rules
 from worker.saga.plan import PROFILE_STEPS, Profile, ProfileName
 from worker.sealing.fingerprints import Fingerprints
@@ -17,9 +18,8 @@ from worker.shard.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.simulation.world import Ports
+    from tests.simulation.process import Ports
 
-RECORD_BYTES = 8_000
 MINUTE_MS = 60_000
 
 
@@ -88,4 +88,3 @@ def make_shard(ports: Ports) -> Shard:
         clock=ports.clock,
         observer=Diarist(ports.tell),
     )
-

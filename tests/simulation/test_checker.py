@@ -114,8 +114,8 @@ TWO_SAGAS = replace(
     requests=(request(), request(1, targets=frozenset({"token:u"}))),
     states=(
         *GOOD.states,
-        event(1, "requested", event_id="o:1", **OTHER),  # type: ignore[arg-type]  # the names of fields
-        event(2, "refused", event_id="o:2", moment=60, **OTHER),  # type: ignore[arg-type]  # the names of fields
+        event(1, "requested", event_id="o:1", **OTHER),
+        event(2, "refused", event_id="o:2", moment=60, **OTHER),
     ),
     attempts=(CONSULT, CANCEL, attempt(50, "consult", saga_id="o", target="token:u")),
 )
@@ -196,18 +196,27 @@ BAD_HISTORIES = {
     ),
     "a gap in the sequence": (
         "P2",
-        replace(GOOD, states=(REQUESTED, ALLOWED, replace(REVOKED, sequence=4), replace(UNBOUND, sequence=5))),
+        replace(
+            GOOD, states=(REQUESTED, ALLOWED, replace(REVOKED, sequence=4), replace(UNBOUND, sequence=5))
+        ),
     ),
     "an event twice": (
         "P2",
         replace(GOOD, states=(*GOOD.states, replace(event(5, "unbound"), event_id="s:4"))),
     ),
-    "an end that goes on": ("P2", replace(GOOD, states=(*GOOD.states, event(5, "waiting"), event(6, "unbound")))),
+    "an end that goes on": (
+        "P2",
+        replace(GOOD, states=(*GOOD.states, event(5, "waiting"), event(6, "unbound"))),
+    ),
     "a permission after a revoke": (
         "P2",
         replace(
             GOOD,
-            states=(*GOOD.states[:3], event(4, "allowed", done=REVOKED.done), event(5, "unbound", done=REVOKED.done)),
+            states=(
+                *GOOD.states[:3],
+                event(4, "allowed", done=REVOKED.done),
+                event(5, "unbound", done=REVOKED.done),
+            ),
         ),
     ),
     "a saga that begins in the middle": (

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from typing_extensions import override
 
 from contracts.states import State
 from contracts.topics import LogicalTopic
@@ -23,7 +24,7 @@ from tests.simulation.subject import make_shard
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from tests.simulation.world import Ports, Shard
+    from tests.simulation.process import Ports, Shard
     from worker.ports import JournalRecord, Log, Write
 
 SEEDS = int(os.environ.get("UNBINDING_SIMULATION_SEEDS", "200"))
@@ -32,21 +33,22 @@ STRIDE = {Mishap.KILL: 1, Mishap.FREEZE: 2, Mishap.MOVE: 2}
 """How many steps lie between two tries; a kill is tried at each."""
 ROOT = Path(__file__).parents[2]
 
-STATES: Counter[str] = Counter()
-"""What the scenarios of this run have published."""
-
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_promises_are_kept(seed: int) -> None:
     """A random scenario with crashes, moves, faults and jumps ends with every promise kept."""
     outcome = play(seed, make_shard=make_shard)
-    STATES.update(outcome.states)
     assert outcome.good, told(outcome)
 
 
 def test_scenarios_reach_every_state() -> None:
     """The scenarios together publish every binding state, so that none goes untried."""
-    assert set(STATES) == {state.value for state in State}
+    missing = {state.value for state in State}
+    for seed in range(60):
+        missing -= set(play(seed, make_shard=make_shard).states)
+        if not missing:
+            return
+    assert missing == set()
 
 
 @pytest.mark.parametrize("mishap", Mishap)
@@ -117,6 +119,7 @@ class BrokenLog:
 class SplittingLog(BrokenLog):
     """Writes the journal in a transaction of its own, after the rest."""
 
+    @override
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write in two transactions."""
         await self.whole.commit([write for write in writes if write.topic is not LogicalTopic.JOURNAL])
@@ -126,6 +129,7 @@ class SplittingLog(BrokenLog):
 class TombstonelessLog(BrokenLog):
     """Never removes a letter."""
 
+    @override
     async def commit(self, writes: Sequence[Write]) -> None:
         """Leave the tombstones of letters out."""
         kept = [
@@ -139,6 +143,7 @@ class TombstonelessLog(BrokenLog):
 class VerdictlessLog(BrokenLog):
     """Never records a verdict."""
 
+    @override
     async def commit(self, writes: Sequence[Write]) -> None:
         """Leave verdicts out."""
         await self.whole.commit([write for write in writes if write.topic is not LogicalTopic.VERDICTS])
@@ -151,6 +156,7 @@ class ForgetfulLog(BrokenLog):
         for _ in ():
             yield ()
 
+    @override
     def journal(self) -> AsyncIterator[Sequence[JournalRecord]]:
         """Read nothing."""
         return self._nothing()

@@ -1,4 +1,4 @@
-"""The world around shards, tried with one that only counts: each number is journaled once, whatever happens."""
+"""The world around shards, tried with one that only counts: each number is journaled once."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 
 from contracts.topics import LogicalTopic, topic_name
 from tests.simulation.loop import Life, run
-from tests.simulation.world import SESSION, Ports, World
+from tests.simulation.world import SESSION, World
 from worker.ports import Fenced, Input, LogError, Write
 
 if TYPE_CHECKING:
+    from tests.simulation.process import Ports
     from worker.ports import Record
 
 JOURNAL = topic_name(LogicalTopic.JOURNAL)
@@ -113,7 +114,7 @@ def test_kill_at_every_step_loses_and_repeats_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_frozen_worker_is_replaced_and_fenced(seed: int) -> None:
-    """Frozen beyond its session, a worker loses the partition; thawed, it has no lease and its commit is fenced."""
+    """Frozen beyond its session, a worker loses the partition; thawed, it has no lease and is fenced."""
     world = World(seed, make_shard=CountingShard, partitions=1)
 
     async def main() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.simulation.world import World
 
+RECORD_BYTES = 8_000
+"""Larger values are not copied, in a simulated worker."""
 MINUTE_MS = 60_000
 
 
@@ -39,7 +41,6 @@ class Upstream:
 
     world: World
     random: Random
-    record_bytes: int
     bindings: tuple[str, ...]
     tokens: list[str] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
@@ -63,14 +64,16 @@ class Upstream:
     # --- requests --------------------------------------------------------------
 
     def request(self) -> None:
-        """A request to unbind, with one or more targets, mostly in its own partition."""
+        """Send a request to unbind, with one or more targets, mostly in its own partition."""
         binding = self.random.choice(self.bindings)
         data: dict[str, Any] = {
             "bindingId": binding,
             "initiator": self.random.choice(("wallet", "wallet", "merchant")),
             "requestedAt": rfc3339(self.world.now()),
         }
-        kinds = self.random.choice((("token",),) * 4 + (("agreement",), ("account",), ("token", "account")))
+        kinds: tuple[str, ...] = self.random.choice(
+            (("token",),) * 4 + (("agreement",), ("account",), ("token", "account"))
+        )
         if self.random.random() < 0.2:
             kinds = ("token", "agreement", "account")
         if "token" in kinds:
@@ -101,7 +104,7 @@ class Upstream:
         self._send(data, UNBINDING_REQUESTED)
 
     def rebind(self) -> None:
-        """A request to bind again."""
+        """Send a request to bind again."""
         data = {
             "bindingId": self.random.choice(self.bindings),
             "customerBelongsTo": "ALIPAY_HK",
@@ -113,7 +116,7 @@ class Upstream:
         self._send(data, REBINDING_REQUESTED)
 
     def repeat(self) -> None:
-        """The same event again, in the same or in another partition."""
+        """Send the same event again, in the same or in another partition."""
         if self.sent:
             old = self.random.choice(self.sent)
             partition = old.partition
@@ -123,7 +126,7 @@ class Upstream:
             self.world.note(f"repeats {dict(old.headers)['ce_id'].decode()} in partition {partition}")
 
     def join(self) -> None:
-        """Another request with the targets of an earlier one."""
+        """Send another request with the targets of an earlier one."""
         if self.sent:
             old = self.random.choice(self.sent)
             if "initiator" in old.data:
@@ -133,7 +136,7 @@ class Upstream:
     # --- bad records ---------------------------------------------------------------
 
     def junk(self) -> None:
-        """A record that is no event."""
+        """Send a record that is no event."""
         value = self.random.choice((None, b"", b"\xff\xfe", b"[]", b"{}", b'{"bindingId":1}', b"{" * 99))
         headers = self.random.choice(
             (
@@ -149,7 +152,7 @@ class Upstream:
         self.world.note(f"junk in partition {partition}")
 
     def invalid(self) -> None:
-        """A request that breaks its contract, or that no step can end."""
+        """Send a request that breaks its contract, or that no step can end."""
         data: dict[str, Any] = {
             "bindingId": self.random.choice(self.bindings),
             "initiator": "wallet",
@@ -164,7 +167,7 @@ class Upstream:
         self._send(data, UNBINDING_REQUESTED)
 
     def large(self) -> None:
-        """A request that is larger than is copied."""
+        """Send a request that is larger than is copied."""
         binding = self.random.choice(self.bindings)
         data = {
             "bindingId": binding,
@@ -173,14 +176,14 @@ class Upstream:
             "authClientId": "client-1",
             "referenceMerchantId": "merchant-1",
             "accessToken": self._token(binding),
-            "passThroughInfo": "x" * self.record_bytes,
+            "passThroughInfo": "x" * RECORD_BYTES,
         }
         self._send(data, UNBINDING_REQUESTED)
 
     # --- notices and commands ----------------------------------------------------------
 
     def notice(self) -> None:
-        """Evidence for a token or an agreement, with or without its binding."""
+        """Send evidence for a token or an agreement, with or without its binding."""
         if not self.sent:
             return
         old = self.random.choice(self.sent).data
@@ -203,7 +206,7 @@ class Upstream:
         self.world.note(f"a notice in partition {partition}, binding {data.get('bindingId')}")
 
     def command(self) -> None:
-        """A replay or a discard of a letter that stands, now and then a stale or garbled one."""
+        """Send a replay or a discard of a letter that stands, now and then a stale or garbled one."""
         partition = self.random.randrange(self.world.partitions)
         letters = {}
         for stored in self.world.cluster.committed(topic_name(LogicalTopic.DEAD_LETTERS), partition):

@@ -1,209 +1,34 @@
-"""Workers that share partitions, and what can happen to them: killed, frozen, cut off, moved, the clock jumping."""
+"""Workers that share partitions, and what can happen to them: killed, frozen, cut off, moved."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from contracts.topics import LogicalTopic, partition_of, topic_name
 from tests.simulation.cluster import SimCluster
 from tests.simulation.hub import Caller, PaymentSide, SimHub
 from tests.simulation.log import LogFaults, SimFeed, SimLog
-from tests.simulation.loop import PROCESS, Life, Process, SimLoop
+from tests.simulation.loop import Life, Process, SimLoop
 from tests.simulation.network import Network
+from tests.simulation.process import Ports, Seat, SimHold, SimLease, SimWorker
 from worker.ports import Input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from contracts.states import Step
-    from worker.ports import Feed, Holds, Hub, Lease, Log, Record
+    from tests.simulation.process import Shard
 
 EPOCH_MS = 1_767_225_600_000
 """Where the simulated wall clock starts: 2026-01-01."""
-LEASE_AGE = 6.0
 SESSION = 20.0
+"""Seconds without contact after which the group gives a worker's partitions to others."""
 REBALANCE_LIMIT = 30.0
+"""Seconds for which the group waits until a worker has let a partition go."""
 RECORD_MOST = 64_000
+"""Bytes of the largest record that the cluster takes."""
 HOUR_MS = 3_600_000
-
-
-class Shard(Protocol):
-    """What the world needs of a shard."""
-
-    def start(self) -> None:
-        """Claim the partition and open, in a task of its own."""
-        ...
-
-    def offer(self, records: list[Record]) -> None:
-        """Take records that were fed."""
-        ...
-
-    def holds_changed(self) -> None:
-        """Look again at what is held."""
-        ...
-
-    def position(self) -> Mapping[Input, int] | None:
-        """Return the committed position of an open shard."""
-        ...
-
-    async def drain(self) -> None:
-        """Let the partition go: no new calls, the results of the old ones written."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """All that a shard gets."""
-
-    log: Log
-    feed: Feed
-    hub: Hub
-    lease: Lease
-    holds: Holds
-    clock: Callable[[], int]
-    chance: Callable[[], float]
-    partitions: int
-    tell: Callable[[str], None]
-    """Takes a line for the diary."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimHold:
-    """A hold on one step, or on all."""
-
-    step: Step | None
-    until_at: int
-
-
-class SimHolds:
-    """`ports.Holds`: what the world holds, once it is known."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.reading_s = world.random.choice((0.0, 0.0, world.random.random()))
-        """How long it takes to read the topic, in seconds."""
-        self.read = False
-
-    def known(self) -> bool:
-        """Tell whether the topic has been read whole."""
-        return self.read
-
-    def held_until(
-        self, *, step: Step, auth_client_id: str | None, merchants: Sequence[str], now_at: int
-    ) -> int | None:
-        """When the hold that covers the call ends; scopes narrower than a step are the real holds' business."""
-        del auth_client_id, merchants
-        ends = [
-            hold.until_at
-            for hold in self._world.holds
-            if hold.step in (None, step) and now_at < hold.until_at
-        ]
-        return max(ends, default=None)
-
-
-class SimLease:
-    """`ports.Lease` of one partition in one worker."""
-
-    def __init__(self, worker: SimWorker, partition: int) -> None:
-        self._worker = worker
-        self._partition = partition
-
-    def live(self) -> bool:
-        """Tell whether the worker has proven its membership within the lease's age, as far as it knows."""
-        return self._partition in self._worker.assigned and self._worker.proven()
-
-    async def wait(self) -> None:
-        """Return when it is live."""
-        while not self.live():
-            await self._worker.renewed()
-
-
-@dataclass(slots=True)
-class Seat:
-    """One shard in one worker, with what feeds it."""
-
-    shard: Shard
-    feed: SimFeed
-    log: SimLog
-    pump: asyncio.Task[None] | None = None
-
-
-@dataclass(eq=False)
-class SimWorker:
-    """One process: its shards, and what it believes of its membership."""
-
-    world: World
-    process: Process
-    seats: dict[int, Seat] = field(default_factory=dict)
-    assigned: set[int] = field(default_factory=set)
-    cut_at: float | None = None
-    """Since when it has had no contact with the group's coordinator."""
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
-    holds: SimHolds = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Let each process read the holds anew."""
-        self.holds = SimHolds(self.world)
-        self.world.loop.spawn(self.process, self._read_holds(), name="holds")
-
-    async def _read_holds(self) -> None:
-        await asyncio.sleep(self.holds.reading_s)
-        self.holds.read = True
-        self.hear_of_holds()
-
-    def hear_of_holds(self) -> None:
-        """Tell the shards that the holds moved."""
-        for seat in self.seats.values():
-            seat.shard.holds_changed()
-
-    @property
-    def name(self) -> str:
-        """Its name; a restarted worker has a new one."""
-        return self.process.name
-
-    def proven(self) -> bool:
-        """Tell whether its last proof of membership is young enough."""
-        return self.cut_at is None or self.world.loop.time() - self.cut_at < LEASE_AGE
-
-    async def renewed(self) -> None:
-        """Return when membership or assignment has changed."""
-        change: asyncio.Future[None] = self.world.loop.create_future()
-        self.waiting.append(change)
-        await change
-
-    def renew(self) -> None:
-        """Wake all that wait for a lease."""
-        waiting, self.waiting = self.waiting, []
-        for change in waiting:
-            if not change.done():
-                change.set_result(None)
-
-    async def claim(self, partition: int) -> None:
-        """Open the shard of a partition that the group has given to this worker."""
-        self.assigned.add(partition)
-        seat = self.seats.get(partition)
-        if seat is None:
-            seat = self.seats[partition] = self.world.seat(self, partition)
-        if seat.pump is None:
-            seat.pump = self.world.loop.create_task(
-                seat.feed.pump(seat.shard.offer), name=f"pump {partition}"
-            )
-        self.renew()
-        seat.shard.start()
-
-    async def revoke(self, partition: int) -> None:
-        """Drain the shard of a partition that the group takes away."""
-        seat = self.seats.get(partition)
-        if seat is not None:
-            await seat.shard.drain()
-            seat.feed.stop()
-            if seat.pump is not None:
-                seat.pump.cancel()
-                seat.pump = None
-        self.assigned.discard(partition)
 
 
 class World:
@@ -273,12 +98,8 @@ class World:
     def seat(self, worker: SimWorker, partition: int) -> Seat:
         """Make a shard with its ports; called in the worker's process."""
         feed = SimFeed(cluster=self.cluster, network=self.network, partition=partition)
-        log = SimLog(
-            cluster=self.cluster, network=self.network, partition=partition, faults=self.log_faults
-        )
-        caller = Caller(
-            name=worker.name, now=self.now, moment=lambda: self.loop.steps, owner=self.owner_of
-        )
+        log = SimLog(cluster=self.cluster, network=self.network, partition=partition, faults=self.log_faults)
+        caller = Caller(name=worker.name, now=self.now, moment=lambda: self.loop.steps, owner=self.owner_of)
         ports = Ports(
             log=log,
             feed=feed,
@@ -304,12 +125,15 @@ class World:
         self.loop.spawn(worker.process, worker.claim(partition), name=f"claim {partition}")
 
     async def move(self, partition: int, worker: SimWorker) -> None:
-        """Move a partition: its owner drains it, as long as the group waits, and then the worker claims it."""
+        """Move a partition: its owner drains it, while the group waits, then the worker claims it."""
         async with self._moving[partition]:
             owner = self.owners[partition]
             if owner is not None and owner.process.life is Life.RUNS:
                 revoked = self.loop.spawn(owner.process, owner.revoke(partition), name=f"revoke {partition}")
                 await asyncio.wait([revoked], timeout=REBALANCE_LIMIT)
+                if self.owners[partition] is not owner or owner not in self.workers:
+                    # It died, or was expelled, meanwhile: the group has decided otherwise.
+                    return
                 if not revoked.done():
                     self.note(f"{owner.name} did not let partition {partition} go in time")
                     owner.assigned.discard(partition)
@@ -431,7 +255,7 @@ class World:
         self.note(f"partition {partition} is compacted")
 
     def commit_group(self) -> None:
-        """Commit the group's offsets of all partitions that have an owner, as the lease does every two seconds."""
+        """Commit the group's offsets of all partitions that have an owner, as the lease does."""
         name = topic_name(LogicalTopic.REQUESTS)
         for partition, owner in self.owners.items():
             if owner is not None and partition in owner.seats:
@@ -456,8 +280,3 @@ class World:
         seats = [seat for worker in self._all for seat in worker.seats.values()]
         found = [line for seat in seats for line in (*seat.log.misuses, *seat.feed.misuses)]
         return found + self.loop.complaints
-
-
-def inside(process: Process) -> bool:
-    """Say whether the running step belongs to the process."""
-    return PROCESS.get() is process

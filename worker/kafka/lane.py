@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _RETRY_S: Final = 0.25
 _ASIDE_WAIT_MS: Final = 50
+_LAST_FETCH_S: Final = 1.0
 
 
 class Outlet(Protocol):
@@ -91,7 +92,7 @@ class Lane:
         self._changed.set()
 
     async def run(self) -> None:
-        """Fetch and deliver until cancelled."""
+        """Fetch and deliver until cancelled; what is on its way then is left to ``close``."""
         changed = asyncio.create_task(self._changed.wait())
         try:
             while True:
@@ -105,11 +106,21 @@ class Lane:
                 for fetch in [fetch for fetch in self._fetches if fetch.done()]:
                     self._deliver(fetch)
         finally:
-            tasks: list[asyncio.Task[Any]] = [changed, *self._fetches]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            self._fetches.clear()
+            changed.cancel()
+
+    async def close(self) -> None:
+        """Let the last fetches end, then close the connections.
+
+        A fetch is not cancelled before a second has passed: aiokafka would lose track of a connection that is
+        just being made.
+        """
+        if self._fetches:
+            _done, late = await asyncio.wait(self._fetches, timeout=_LAST_FETCH_S)
+            for fetch in late:
+                fetch.cancel()
+            await asyncio.gather(*self._fetches, return_exceptions=True)
+        self._fetches.clear()
+        await self._reader.close()
 
     async def _send(self) -> float | None:
         """Start a fetch over each free line to a broker that leads something wanted and not asked for yet."""

@@ -130,8 +130,9 @@ class LeaseKeeper:
     async def run(self) -> None:
         """Renew every two seconds, or when kicked, until cancelled."""
         while True:
-            await self.renew()
+            # Cleared first: a kick that comes while the commit is on its way asks for another one.
             self._kicked.clear()
+            await self.renew()
             try:
                 async with asyncio.timeout(RENEW_EVERY_MS / 1000):
                     await self._kicked.wait()

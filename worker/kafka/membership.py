@@ -18,9 +18,10 @@ from typing_extensions import override
 from worker.kafka.connection import client_arguments
 from worker.kafka.faults import FencedInstanceId, read_fault_of
 from worker.kafka.lease import Expelled, NotRenewed
+from worker.ports import LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from worker.kafka.connection import Connection
     from worker.ports import Observer
@@ -64,6 +65,7 @@ class Membership:
         topic: str,
         instance_id: str | None,
         host: Host,
+        count_partitions: Callable[[], Awaitable[int]],
         fresh: Callable[[], bool],
         observer: Observer,
     ) -> None:
@@ -73,6 +75,7 @@ class Membership:
         self._topic = topic
         self._instance_id = instance_id
         self._host = host
+        self._count_partitions = count_partitions
         self._fresh = fresh
         self._observer = observer
         self._consumer: AIOKafkaConsumer | None = None
@@ -98,6 +101,8 @@ class Membership:
             except (kafka.KafkaError, kafka.ConsumerStoppedError, OSError) as error:
                 self._say(str(read_fault_of(error, doing=f"membership in group {self._group}")))
                 await self._start_over()
+            except LogError as error:
+                self._say(str(error))
             await asyncio.sleep(_RETRY_S)
 
     async def commit(self, positions: Mapping[int, int]) -> None:
@@ -130,8 +135,10 @@ class Membership:
             self._observer.log("group.missed", cause=f"left without a word: {error!r}")
 
     async def _join(self) -> None:
-        if self._consumer is not None:
-            return
+        # Asked each time: a consumer that has once found the topic missing looks again after minutes only.
+        while await self._count_partitions() == 0:
+            self._say(f"topic {self._topic} is missing; run `unbinding topics check`")
+            await asyncio.sleep(_RETRY_S)
         consumer = AIOKafkaConsumer(
             **client_arguments(self._connection, role="member"),
             group_id=self._group,

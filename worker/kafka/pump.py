@@ -126,16 +126,16 @@ class Pump(Generic[S]):
             topic=names[Input.REQUESTS],
             instance_id=settings.instance_id,
             host=self,
+            count_partitions=lambda: self._asking.partition_count(names[Input.REQUESTS]),
             fresh=self._keeper.confirmed_lately,
             observer=observer,
         )
-        self._readers = (Reader(connection, role="requests"), Reader(connection, role="inputs"))
         others: dict[Input, str] = {
             source: name for source, name in names.items() if source is not Input.REQUESTS
         }
         self._lanes = (
-            self._lane(self._readers[0], {Input.REQUESTS: names[Input.REQUESTS]}),
-            self._lane(self._readers[1], others),
+            self._lane(Reader(connection, role="requests"), {Input.REQUESTS: names[Input.REQUESTS]}),
+            self._lane(Reader(connection, role="inputs"), others),
         )
 
     @property
@@ -187,8 +187,9 @@ class Pump(Generic[S]):
         await asyncio.gather(*(_close(slot) for slot in slots))
         if self._chores:
             await asyncio.wait(self._chores)
-        for reader in (self._asking, *self._readers):
-            await reader.close()
+        for lane in self._lanes:
+            await lane.close()
+        await self._asking.close()
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Start the shards of these partitions, drop those that have gone elsewhere; returns at once."""

@@ -77,12 +77,15 @@ class Reader:
         self._limit_s = limit_ms / 1000
         self._client: AIOKafkaClient | None = None
         self._starting = asyncio.Lock()
+        self._endings: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
         """Close the connections. A closed reader opens them again when it is used."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
+        if self._endings:
+            await asyncio.wait(self._endings)
 
     async def offsets(self, partitions: Collection[TopicPartition], *, at: int) -> dict[TopicPartition, int]:
         """Return each partition's first offset (``EARLIEST``) or high watermark (``LATEST``).
@@ -129,6 +132,8 @@ class Reader:
 
         async def ask(client: AIOKafkaClient) -> int:
             await client.add_topic(topic)
+            if not client.cluster.partitions_for_topic(topic):
+                await client.force_metadata_update()  # known as missing: it may be there by now
             return len(client.cluster.partitions_for_topic(topic) or ())
 
         return await self._tried(ask, doing=f"ask for the partitions of {topic}")
@@ -244,11 +249,15 @@ class Reader:
         async with self._starting:
             if self._client is None:
                 client = AIOKafkaClient(**client_arguments(self._connection, role=self._role))
+                starting = asyncio.create_task(client.bootstrap())
                 try:
                     async with asyncio.timeout(self._limit_s):
-                        await client.bootstrap()
+                        await asyncio.shield(starting)
                 except BaseException:
-                    await client.close()
+                    # Cancelled inside, aiokafka would forget its first connection without closing it.
+                    ending = asyncio.create_task(_end(client, starting))
+                    self._endings.add(ending)
+                    ending.add_done_callback(self._endings.discard)
                     raise
                 self._client = client
             return self._client
@@ -274,6 +283,13 @@ class Reader:
         await asyncio.sleep(_RETRY_S)
         if self._client is not None:
             await self._client.force_metadata_update()
+
+
+async def _end(client: AIOKafkaClient, starting: asyncio.Task[None]) -> None:
+    await asyncio.wait([starting])
+    if not starting.cancelled():
+        starting.exception()  # told already, or the time limit was
+    await client.close()
 
 
 def _read(

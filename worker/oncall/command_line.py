@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,9 @@ class CommandGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         entry = COMMANDS.get(cmd_name)
         if entry is None:
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            if near:
+                ctx.fail(f"No such command '{cmd_name}'. Did you mean '{near[0]}'?")
             return None
         found = getattr(importlib.import_module(entry.module), entry.name)
         if not isinstance(found, typer.Typer):
@@ -35,6 +39,7 @@ class CommandGroup(TyperGroup):
             found = single
         command = get_command(found)
         command.name = cmd_name
+        _keep_examples(command)
         return command
 
     @override
@@ -55,6 +60,13 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(code) from None
 
 
+def _keep_examples(command: Any) -> None:
+    """Keep the lines of an example apart: Typer would fill them into a paragraph, but for this mark."""
+    command.help = (command.help or "").replace("\nExample:\n", "\n\b\nExample:\n")
+    for below in getattr(command, "commands", {}).values():
+        _keep_examples(below)
+
+
 app = typer.Typer(
     name=NAME,
     cls=CommandGroup,
@@ -69,7 +81,7 @@ app = typer.Typer(
 def _begin(
     *, debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False
 ) -> None:
-    """Ends the tie between a merchant account and a wallet."""
+    """End the tie between a merchant account and a wallet."""
     if not debug:
         # What libraries grumble is told, in our words, by the errors that they raise.
         logging.getLogger().addHandler(logging.NullHandler())

@@ -35,7 +35,9 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "letters": CommandEntry(
             "dead letters: list, show, replay, discard", "worker.oncall.letters_command", "letters"
         ),
-        "topics": CommandEntry("check the topics, or apply what is missing", "worker.oncall.topics_command", "topics"),
+        "topics": CommandEntry(
+            "check the topics, or apply what is missing", "worker.oncall.topics_command", "topics"
+        ),
         "keys": CommandEntry("make keys", "worker.oncall.keys_command", "keys"),
         "settings": CommandEntry(
             "show the settings, an example, or check them", "worker.oncall.settings_command", "settings"

@@ -1,10 +1,10 @@
 """How a command ends other than well, and the one seam where errors of other rooms become a text and a code.
 
-    CommandError          exit code 1: the command could not do its work
-    ├── UsageWrong        2: what was asked for cannot be meant
-    ├── PartlyDone        3: some of it was done
-    ├── Refused           4: nothing was changed, because a person or a guard said no
-    └── NothingMatched    5: nothing fits what was asked for
+CommandError          exit code 1: the command could not do its work
+├── UsageWrong        2: what was asked for cannot be meant
+├── PartlyDone        3: some of it was done
+├── Refused           4: nothing was changed, because a person or a guard said no
+└── NothingMatched    5: nothing fits what was asked for
 """
 
 from enum import IntEnum

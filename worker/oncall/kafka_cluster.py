@@ -71,9 +71,7 @@ class KafkaCluster:
     async def read(self, topic: LogicalTopic) -> AsyncIterator[Sequence[Found]]:
         """Give all committed records up to the end as of now."""
         await self.partitions(topic)
-        async for seen in follow(
-            self._reader, self._names[topic], start=Start.BEGINNING, stop=Stop.AT_END
-        ):
+        async for seen in follow(self._reader, self._names[topic], start=Start.BEGINNING, stop=Stop.AT_END):
             yield [_found(entry) for entry in seen]
 
     async def follow(self, topic: LogicalTopic, *, since: int | None) -> AsyncIterator[Sequence[Found]]:

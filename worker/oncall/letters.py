@@ -41,7 +41,9 @@ class Outlook:
     sentence: str
 
 
-async def read_letters(cluster: Cluster, *, read: Callable[[int], None] = lambda _count: None) -> list[Letter]:
+async def read_letters(
+    cluster: Cluster, *, read: Callable[[int], None] = lambda _count: None
+) -> list[Letter]:
     """Return the letters that are open as of now, the longest parked first; `read` hears of each batch."""
     found: dict[tuple[int, bytes], Found] = {}
     async for batch in cluster.read(LogicalTopic.DEAD_LETTERS):
@@ -158,7 +160,8 @@ def _discard(headers: LetterHeaders) -> Outlook:
         sentence = "the letter goes; the record is never handled"
     else:
         sentence = (
-            "the saga ends as discarded and makes no further step; debits stay blocked if a revoke was attempted"
+            "the saga ends as discarded and makes no further step; "
+            "debits stay blocked if a revoke was attempted"
         )
     return Outlook(command=CommandKind.DISCARD, lawful=True, sentence=sentence)
 

@@ -44,6 +44,14 @@ def letter_table(letter: Letter) -> Table:
     return table
 
 
+def letter_whole(letter: Letter) -> dict[str, object]:
+    """Return one letter as data for JSON Lines, with what replay and discard would do."""
+    return letter_line(letter) | {
+        outlook.command.value: {"refused": not outlook.lawful, "does": outlook.sentence}
+        for outlook in outlooks(letter)
+    }
+
+
 def letter_line(letter: Letter) -> dict[str, object]:
     """Return one letter as data for JSON Lines, without its value."""
     line: dict[str, object] = {
@@ -134,8 +142,7 @@ def _facts(letter: Letter) -> Iterator[tuple[str, str]]:
     if headers.origin_timestamp is not None:
         yield "written there", _moment(headers.origin_timestamp) or str(headers.origin_timestamp)
     yield "value", _value(letter, headers)
-    for name, text in _originals(headers):
-        yield name, text
+    yield from _originals(headers)
 
 
 def _value(letter: Letter, headers: LetterHeaders) -> str:

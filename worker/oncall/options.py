@@ -24,9 +24,3 @@ def duration_ms(text: str, *, option: str) -> int:
         return parse_duration(text)
     except ValueError as error:
         raise UsageWrong(f"{option} {error}; write it as 90s, 10m or 2h") from None
-
-
-def example(*lines: str) -> str:
-    """Return the end of a command's help: examples, line by line as they are."""
-    # \b keeps Typer from filling the lines into a paragraph.
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)

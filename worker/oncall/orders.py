@@ -19,9 +19,10 @@ from contracts.states import ENDS, State
 from contracts.topics import LogicalTopic
 from contracts.wire import InvalidEvent, read_data
 from worker.oncall.cluster import Cluster, Found, Message
-from worker.oncall.errors import CommandError
+from worker.oncall.errors import CommandError, PartlyDone
 from worker.oncall.letters import Letter
 from worker.oncall.watch import StateEvent, sight
+from worker.ports import LogError
 
 SOURCE: Final = "/unbinding-cli"
 SETTLED: Final = ENDS | {State.PARKED, State.WAITING, State.HELD}
@@ -90,7 +91,7 @@ class Course:
 
 
 def make_orders(letters: Sequence[Letter], wish: Wish, *, now_at: int, plan_id: str) -> list[Order]:
-    """Return a command for each letter. Raises `CommandError` for a letter that cannot be read, or a bad text.
+    """Return a command for each letter. Raises `CommandError` for an unreadable one, or a bad text.
 
     Each expects the letter as it was seen: one that moves on in the meantime is refused.
     """
@@ -118,17 +119,26 @@ async def carry_out(
     deadline = elapsed() + timeout_ms
     _take_verdicts(courses, early[0], told)
     _take_states(courses, early[1], told)
-    while elapsed() < deadline and not all(course.complete for course in courses):
-        _take_verdicts(courses, await anext(verdicts), told)
-        _take_states(courses, await anext(states), told)
-    for following in (verdicts, states):
-        await _close(following)
+    try:
+        while elapsed() < deadline and not all(course.complete for course in courses):
+            _take_verdicts(courses, await anext(verdicts), told)
+            _take_states(courses, await anext(states), told)
+    except LogError as error:
+        raise PartlyDone(
+            f"the commands are published, but what becomes of them cannot be read: {error}. "
+            "Look later with `unbinding letters list`; do not order them again"
+        ) from None
+    finally:
+        for following in (verdicts, states):
+            await _close(following)
     return courses
 
 
 def _order(letter: Letter, wish: Wish, *, now_at: int, plan_id: str) -> Order:
     if letter.headers is None:
-        raise CommandError(f"letter {letter.key} cannot be read ({letter.problem}): no command can be made for it")
+        raise CommandError(
+            f"letter {letter.key} cannot be read ({letter.problem}): no command can be made for it"
+        )
     data: dict[str, object] = {
         "letter": letter.key,
         "expectedSequence": letter.headers.sequence,

@@ -1,4 +1,4 @@
-"""What a command is given of the world: environment, terminal, clocks, a cluster. Tests hand over their own."""
+"""What a command is given of the world: environment, terminal, clocks, cluster; tests hand over their own."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import typer
-
 from worker.oncall.terminal import open_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+
+    import typer
 
     from worker.oncall.cluster import Cluster
     from worker.oncall.terminal import Terminal

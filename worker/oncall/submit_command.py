@@ -41,10 +41,9 @@ def submit_command(
 ) -> None:
     """Publish requests and notices: all are checked first, and if one is wrong, none is published.
 
-    Entries are CloudEvents in structured mode, or their data alone. Data alone gets an id from its own `id`, or
-    from its content: submitted again, it is a repetition and makes no second saga.
+    Entries are CloudEvents in structured mode, or their data alone. Data alone gets an id from its own `id`,
+    or from its content: submitted again, it is a repetition and makes no second saga.
 
-    \b
     Example:
       unbinding submit requests.jsonl --source /wallet/app
       echo '{"bindingId":"bnd-1", …}' | unbinding submit - --yes
@@ -75,8 +74,8 @@ def submit_command(
             raise
         _show(terminal, entries, origins, partitions=expected, json=json)
         raise PartlyDone(
-            f"{len(origins)} of {len(entries)} are published for certain: {error}. Submit the same file again: "
-            "what was published already counts as a repetition"
+            f"{len(origins)} of {len(entries)} are published for certain: {error}. Submit the same file "
+            "again: what was published already counts as a repetition"
         ) from None
     _show(terminal, entries, origins, partitions=expected, json=json)
 
@@ -99,16 +98,15 @@ async def _publish(
                 advance(len(placed))
 
 
-async def _counts(
-    cluster: Cluster, entries: Sequence[Entry], *, expected: int
-) -> Mapping[LogicalTopic, int]:
+async def _counts(cluster: Cluster, entries: Sequence[Entry], *, expected: int) -> Mapping[LogicalTopic, int]:
     counts = {}
     for topic in sorted({entry.topic for entry in entries}):
         counts[topic] = await cluster.partitions(topic)
         if counts[topic] != expected:
             raise CommandError(
-                f"the topic of {topic.value} has {counts[topic]} partitions, topics.partitions says {expected}: "
-                "the workers would look for bindings elsewhere; set topics.partitions to what the topics have"
+                f"the topic of {topic.value} has {counts[topic]} partitions, topics.partitions says "
+                f"{expected}: the workers would look for bindings elsewhere; set topics.partitions to what "
+                "the topics have"
             )
     return counts
 

@@ -95,9 +95,7 @@ class Advance(Protocol):
 
 def open_terminal() -> Terminal:
     """Return the process's own terminal, as the streams are now."""
-    return Terminal(
-        out=console(sys.stdout), err=console(sys.stderr), ask=_ask if _somebody_there() else None
-    )
+    return Terminal(out=console(sys.stdout), err=console(sys.stderr), ask=_ask if _somebody_there() else None)
 
 
 def console(stream: object) -> Console:

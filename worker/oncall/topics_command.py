@@ -21,7 +21,6 @@ def check_command(context: typer.Context, *, json: Json = False, config: Config 
 
     Exit code 1 if a worker must not run with them as they are.
 
-    \b
     Example:
       unbinding topics check
     """
@@ -44,7 +43,6 @@ def apply_command(
     Never takes anything away, and never changes a number of partitions. What is left for a person is told,
     with exit code 3.
 
-    \b
     Example:
       unbinding topics apply --yes
     """

@@ -47,9 +47,7 @@ async def watch(
     last = elapsed()
     async for batch in cluster.follow(LogicalTopic.STATES, since=since):
         sightings = [
-            sighting
-            for sighting in map(sight, batch)
-            if sighting.event is None or wanted(sighting.event)
+            sighting for sighting in map(sight, batch) if sighting.event is None or wanted(sighting.event)
         ]
         now = elapsed()
         if any(sighting.event is not None for sighting in sightings):

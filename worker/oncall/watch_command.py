@@ -19,7 +19,8 @@ def watch_command(
     *,
     binding: Annotated[str | None, typer.Option("--binding", metavar="ID", help="Only this binding.")] = None,
     saga: Annotated[
-        str | None, typer.Option("--saga", metavar="ID", help="Only this saga; the start of its id is enough.")
+        str | None,
+        typer.Option("--saga", metavar="ID", help="Only this saga; the start of its id is enough."),
     ] = None,
     begin: Annotated[
         str,
@@ -34,10 +35,9 @@ def watch_command(
 ) -> None:
     """Follow the states of bindings live, one line each; Ctrl-C ends it.
 
-    It reads committed events only, joins no group and commits nothing: workers do not notice. With --json each
-    event comes as it was published.
+    It reads committed events only, joins no group and commits nothing: workers do not notice. With --json
+    each event comes as it was published.
 
-    \b
     Example:
       unbinding watch --from 10m --binding bnd-20417
       unbinding watch --from earliest --until-idle 5s --json
@@ -62,8 +62,8 @@ def watch_command(
 
 
 def _wanted(binding: str | None, saga: str | None) -> Callable[[StateEvent], bool]:
-    return lambda event: (binding is None or event.binding_id == binding) and (
-        saga is None or event.saga_id.startswith(saga)
+    return lambda event: (
+        (binding is None or event.binding_id == binding) and (saga is None or event.saga_id.startswith(saga))
     )
 
 

@@ -145,6 +145,12 @@ class LogEvent(StrEnum):
     """Another process uses the same `instance_id`: they would throw each other out for ever."""
     PARTITIONS_ASSIGNED = "partitions.assigned"
     """The group gave partitions to this worker."""
+    GROUP_MISSED = "group.missed"
+    """The group cannot be joined or does not answer."""
+    INPUT_MISSED = "input.missed"
+    """An input cannot be read: its partition stands still."""
+    DRAIN_FAILED = "drain.failed"
+    """A shard could not let go in time; its calls in flight are left."""
     PARTITIONS_REVOKED = "partitions.revoked"
     """The group took partitions from this worker."""
 
@@ -207,6 +213,9 @@ LEVELS: Final[Mapping[LogEvent, Level]] = MappingProxyType(
                 LogEvent.HOLDS_MISSED,
                 LogEvent.BRAKE_PULLED,
                 LogEvent.INSTANCE_CONTESTED,
+                LogEvent.GROUP_MISSED,
+                LogEvent.INPUT_MISSED,
+                LogEvent.DRAIN_FAILED,
                 LogEvent.EVENT_MISNAMED,
             ),
             Level.ERROR,

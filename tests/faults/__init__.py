@@ -1,0 +1,1 @@
+"""Real workers on a real Apache Kafka, hurt on purpose; afterwards a checker proves that nothing was lost."""

@@ -1,0 +1,216 @@
+"""Turns what a stage has left behind into a history, has the checker judge it, and judges what only a stage shows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, cast
+
+from contracts.origins import Origin
+from contracts.topics import partition_of
+from tests.faults.diary import Line, Owners
+from tests.faults.payment_side import worker_of
+from tests.faults.stage import PARTITIONS
+from tests.simulation.checker import Violation, check
+from tests.simulation.history import Attempt, History, Written
+from tests.simulation.legal import ENDS
+from tests.simulation.reader import read_history
+from worker.sandbox.payment import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from tests.faults.archive import Archive
+    from tests.faults.payment_side import LedgerCall
+    from tests.faults.stage import Freeze
+    from tests.simulation.cluster import SimCluster
+    from tests.simulation.history import StateSeen
+
+_LATE_MS: Final = 50
+"""The payment side may note the end of a call so much later than its caller had the answer."""
+_BAD_EVENTS: Final = ("event.misnamed", "shard.crashed", "saga.crashed", "drain.failed", "worker.failed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remains:
+    """What a stage has left behind, as plain data."""
+
+    archive: Archive
+    ledger: Sequence[LedgerCall]
+    lines: Sequence[Line]
+    freezes: Sequence[Freeze]
+    tokens: Sequence[str]
+    outputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """What the workers printed, by file name."""
+
+
+def open_requests(archive: Archive) -> list[Violation]:
+    """Return what has not come to its end yet."""
+    history = read_history(cast("SimCluster", archive), partitions=PARTITIONS, with_bytes=False)
+    return [violation for violation in check(history) if violation.promise in {"P1", "P7"}]
+
+
+def judge(remains: Remains) -> tuple[History, list[Violation]]:
+    """Return the history, and each promise that it shows broken."""
+    archive = cast("SimCluster", remains.archive)
+    bare = read_history(archive, partitions=PARTITIONS, with_bytes=False)
+    owners = Owners(remains.lines)
+    forgiven = _at_the_gate(remains)
+    attempts = tuple(_attempts(remains, bare, owners, forgiven))
+    history = replace(
+        bare,
+        attempts=attempts,
+        written=tuple(_written(remains)),
+        secrets=frozenset(token.encode() for token in remains.tokens),
+    )
+    return history, [
+        *check(history),
+        *_zombies_silent(remains, forgiven),
+        *_calls_known(remains, attempts),
+        *_logs_good(remains.lines),
+    ]
+
+
+# --- the history ---------------------------------------------------------------------
+
+
+def _attempts(
+    remains: Remains, history: History, owners: Owners, forgiven: frozenset[int]
+) -> Iterator[Attempt]:
+    tokens = {fingerprint(token): token for token in remains.tokens}
+    sagas = _sagas_by_target(history)
+    for call in remains.ledger:
+        token = tokens.get(call.fingerprint)
+        if token is None:
+            continue
+        events = _saga_of(sagas.get(f"token:{token}", []), call.received_at * 2 + 1)
+        if events is None:
+            continue
+        saga_id, binding_id = events[0].saga_id, events[0].binding_id
+        owner = owners.of(partition_of(binding_id, PARTITIONS), call.received_at)
+        answered = call.ended == "answered" and call.ended_at is not None
+        yield Attempt(
+            number=call.number,
+            process=worker_of(call.client_id),
+            owner=None if call.number in forgiven else owner,
+            saga_id=saga_id,
+            binding_id=binding_id,
+            step=call.step,
+            attempt=0,
+            quick=False,
+            query=False,
+            target=f"token:{token}",
+            # Events stand at even moments, their timestamps being of before the commit: calls of the same
+            # millisecond came later.
+            begun=call.received_at * 2 + 1,
+            begun_at=call.received_at,
+            arrived=call.received_at * 2 + 1,
+            ended=(call.ended_at - _LATE_MS) * 2 + 1 if answered and call.ended_at is not None else None,
+            result_class=call.ended,
+        )
+
+
+def _sagas_by_target(history: History) -> dict[str, list[list[StateSeen]]]:
+    """Return the sagas' events by the targets of the request that opened each."""
+    targets = {
+        (request.binding_id, request.request_id): request.targets
+        for request in history.requests
+        if request.request_id is not None
+    }
+    events: dict[str, list[StateSeen]] = defaultdict(list)
+    for event in history.states:
+        events[event.saga_id].append(event)
+    found: dict[str, list[list[StateSeen]]] = defaultdict(list)
+    for saga in events.values():
+        for target in targets.get((saga[0].binding_id, saga[0].request_ids[0]), ()):
+            found[target].append(saga)
+    return found
+
+
+def _saga_of(sagas: Sequence[list[StateSeen]], moment: int) -> list[StateSeen] | None:
+    """Return the saga that was under way at that moment; else the last one that had begun, else the first."""
+    begun = [saga for saga in sagas if saga[0].moment < moment]
+    for saga in begun:
+        standing = [event.state for event in saga if event.moment < moment and event.state != "joined"]
+        if standing and standing[-1] not in ENDS | {"parked"}:
+            return saga
+    if begun:
+        return max(begun, key=lambda saga: saga[0].moment)
+    return sagas[0] if sagas else None
+
+
+def _written(remains: Remains) -> Iterator[Written]:
+    for stored in remains.archive.written():
+        headers = b"\n".join(name.encode() + b"=" + content for name, content in stored.headers)
+        yield Written(
+            origin=Origin(stored.topic, stored.partition, stored.offset).text,
+            content=b"\n".join((stored.key or b"", stored.value or b"", headers)),
+        )
+    for name, content in remains.outputs.items():
+        yield Written(origin=name, content=content)
+
+
+# --- what only a stage shows -----------------------------------------------------------
+
+
+def _leaseless(remains: Remains) -> Iterator[tuple[Freeze, int]]:
+    """Yield each freeze that outlasted the lease, and the moment from which its worker may call again."""
+    for freeze in remains.freezes:
+        if freeze.went_on_at is not None:
+            gained = [
+                line.at
+                for line in remains.lines
+                if line.worker == freeze.worker
+                and line.event == "lease.gained"
+                and line.at >= freeze.went_on_at
+            ]
+            yield freeze, min(gained, default=1 << 62)
+
+
+def _after_waking(remains: Remains, freeze: Freeze, until_at: int) -> list[LedgerCall]:
+    if freeze.went_on_at is None:
+        return []
+    return [
+        call
+        for call in remains.ledger
+        if worker_of(call.client_id) == freeze.worker and freeze.went_on_at <= call.received_at < until_at
+    ]
+
+
+def _at_the_gate(remains: Remains) -> frozenset[int]:
+    """Return the calls that may have stood between gate and wire when their worker was stopped: one a freeze."""
+    first = (_after_waking(remains, freeze, until_at)[:1] for freeze, until_at in _leaseless(remains))
+    return frozenset(call.number for calls in first for call in calls)
+
+
+def _zombies_silent(remains: Remains, forgiven: frozenset[int]) -> Iterator[Violation]:
+    for freeze, until_at in _leaseless(remains):
+        calls = [c for c in _after_waking(remains, freeze, until_at) if c.number not in forgiven]
+        if calls:
+            yield Violation(
+                "P3",
+                f"{freeze.worker} began {len(calls)} calls after it woke and before it had a lease",
+                (freeze, *calls),
+            )
+
+
+def _calls_known(remains: Remains, attempts: Sequence[Attempt]) -> Iterator[Violation]:
+    known = {attempt.number for attempt in attempts}
+    for call in remains.ledger:
+        if call.number not in known:
+            yield Violation("P3", "a call that no saga explains", (call,))
+
+
+def _logs_good(lines: Iterable[Line]) -> Iterator[Violation]:
+    for line in lines:
+        if line.event in _BAD_EVENTS:
+            yield Violation("P10", f"{line.worker} logged {line.event}", (line,))
+
+
+def doubled_calls(ledger: Iterable[LedgerCall]) -> list[tuple[LedgerCall, LedgerCall]]:
+    """Return the calls that repeat an earlier call of the same step and token."""
+    by_step: dict[tuple[str, str], list[LedgerCall]] = defaultdict(list)
+    for call in ledger:
+        by_step[call.step, call.fingerprint].append(call)
+    return [pair for calls in by_step.values() for pair in pairwise(calls)]

@@ -1,0 +1,295 @@
+"""A stage: topics and a payment side of its own, and workers that come, go and are hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from contracts.topics import LogicalTopic, topic_name
+from tests.faults.archive import Archive
+from tests.faults.child import Child
+from tests.faults.diary import Line, read_lines
+from tests.faults.payment_side import LIVES, SLOTS, LedgerCall, counterparts_toml, read_ledger
+from worker.kafka.connection import Connection
+from worker.kafka.topics import apply, check
+from worker.sandbox.local_kafka import free_ports
+from worker.sealing import Purpose
+from worker.sealing.key_files import new_key_file, write_key_file
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+PARTITIONS: Final = 6
+SESSION_MS: Final = 6_000
+_LOOK_S: Final = 0.05
+_START_S: Final = 60.0
+
+_SETTINGS: Final = """\
+application = "{prefix}app"
+log_format = "json"
+{instance}
+[kafka]
+bootstrap_servers = ["{servers}"]
+session_timeout = "{session_ms}ms"
+rebalance_timeout = "20s"
+drain_timeout = "8s"
+restore_timeout = "30s"
+transaction_timeout = "5s"
+request_timeout = "5s"
+
+[topics]
+prefix = "{prefix}"
+partitions = {partitions}
+replication = 1
+
+[patience.consult]
+quick = 1
+waits = ["300ms", "600ms", "1s", "2s"]
+give_up_after = "12s"
+
+[patience.cancel_token]
+quick = 1
+waits = ["300ms", "600ms", "1s", "2s"]
+give_up_after = "20s"
+
+[sealing]
+keys_file = "{directory}/sealing.toml"
+fingerprint_keys_file = "{directory}/prints.toml"
+
+[http]
+address = "127.0.0.1:{port}"
+
+"""
+
+
+def now_ms() -> int:
+    """Return the time in ms since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+async def until(
+    condition: Callable[[], bool | Awaitable[bool]], *, within_s: float, what: str, look_s: float = _LOOK_S
+) -> None:
+    """Wait until the condition holds. Raises TimeoutError, which says what was waited for."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while True:
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"not within {within_s:.0f} s: {what}")
+        await asyncio.sleep(look_s)
+
+
+@dataclass(slots=True, kw_only=True)
+class Freeze:
+    """One SIGSTOP. Times are ms since the Unix epoch."""
+
+    worker: str
+    stopped_at: int
+    went_on_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process of a worker: `a-3` is the third of worker `a`."""
+
+    name: str
+    child: Child
+
+    def lines(self) -> list[Line]:
+        """Return what it has logged so far."""
+        return sorted(
+            [line for file in (self.child.output, self.child.errors) for line in read_lines(self.name, file)],
+            key=lambda line: line.at,
+        )
+
+    def count(self, event: str) -> int:
+        """Return how often it has logged an event."""
+        return sum(line.event == event for line in self.lines())
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything of one round; made by `open_stage`."""
+
+    directory: Path
+    connection: Connection
+    prefix: str
+    payment: Child
+    payment_url: str
+    archive: Archive
+    session_ms: int = SESSION_MS
+    processes: list[Process] = field(default_factory=list)
+    freezes: list[Freeze] = field(default_factory=list)
+    diary: list[str] = field(default_factory=list)
+    """What was done, with the second of the day."""
+    _lives: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def requests(self) -> str:
+        """The name of the requests topic."""
+        return topic_name(LogicalTopic.REQUESTS, prefix=self.prefix)
+
+    @property
+    def running(self) -> list[Process]:
+        """The workers' processes that have not ended."""
+        return [process for process in self.processes if process.child.running]
+
+    def note(self, what: str) -> None:
+        """Write into the diary."""
+        at = now_ms()
+        self.diary.append(f"{time.strftime('%H:%M:%S', time.gmtime(at / 1000))}.{at % 1000:03} {what}")
+
+    def hire(self, slot: str, *, instance_id: str | None = None) -> Process:
+        """Start a worker, or start it anew; with an instance id a restart within the session moves nothing."""
+        if slot not in SLOTS:
+            raise ValueError(f"no worker {slot!r}: there are {', '.join(SLOTS)}")
+        self._lives[slot] += 1
+        if self._lives[slot] > LIVES:
+            raise ValueError(f"worker {slot} was started {LIVES} times: the payment side knows no more")
+        name = f"{slot}-{self._lives[slot]}"
+        config = self.directory / f"{name}.toml"
+        settings = _SETTINGS.format(
+            prefix=self.prefix,
+            instance="" if instance_id is None else f'instance_id = "{instance_id}"',
+            servers='", "'.join(self.connection.bootstrap_servers.split(",")),
+            session_ms=self.session_ms,
+            partitions=PARTITIONS,
+            directory=self.directory,
+            port=free_ports(nodes=1)[0].clients,
+        )
+        counterparts = counterparts_toml(self.directory / "payment", base_url=self.payment_url, worker=name)
+        config.write_text(settings + counterparts, encoding="utf-8")
+        child = Child(
+            "worker",
+            ["run", "--config", str(config)],
+            output=self.directory / f"{name}.log",
+            errors=self.directory / f"{name}.err",
+        )
+        process = Process(name, child)
+        self.processes.append(process)
+        self.note(f"{name} starts")
+        return process
+
+    async def settled(self, *, within_s: float = _START_S) -> None:
+        """Wait until each partition has been opened by a process that runs and has a lease."""
+
+        def all_open() -> bool:
+            for process in self.processes:
+                if process.child.code not in (None, 0, -signal.SIGKILL):
+                    raise AssertionError(f"{process.name} ended by itself:\n{process.child.told()}")
+            return self.open_partitions() == frozenset(range(PARTITIONS))
+
+        try:
+            await until(all_open, within_s=within_s, what="all partitions open")
+        except TimeoutError as error:
+            told = "\n".join(process.child.told() for process in self.running)
+            raise TimeoutError(f"{error}; open are {sorted(self.open_partitions())}\n{told}") from error
+
+    def open_partitions(self, *, without: Process | None = None) -> frozenset[int]:
+        """Return the partitions that running processes have opened and not given back."""
+        found: set[int] = set()
+        for process in self.running:
+            if process is not without:
+                found |= opened_by(process.lines())
+        return frozenset(found)
+
+    def kill(self, process: Process) -> None:
+        """SIGKILL."""
+        self.note(f"{process.name} is killed")
+        process.child.kill()
+
+    async def terminate(self, process: Process, *, within_s: float = 40) -> int:
+        """SIGTERM, and wait for the end in good order; return the exit code. Raises TimeoutError."""
+        self.note(f"{process.name} is asked to end")
+        process.child.signal(signal.SIGTERM)
+        code = await process.child.ended(within_s=within_s)
+        self.note(f"{process.name} has ended with code {code}")
+        return code
+
+    def freeze(self, process: Process) -> Freeze:
+        """SIGSTOP."""
+        self.note(f"{process.name} is stopped")
+        process.child.signal(signal.SIGSTOP)
+        freeze = Freeze(worker=process.name, stopped_at=now_ms())
+        self.freezes.append(freeze)
+        return freeze
+
+    def thaw(self, process: Process, freeze: Freeze) -> None:
+        """SIGCONT."""
+        freeze.went_on_at = now_ms()
+        process.child.signal(signal.SIGCONT)
+        self.note(f"{process.name} goes on")
+
+    async def ledger(self) -> list[LedgerCall]:
+        """Return the calls that the payment side has got."""
+        return await read_ledger(self.payment_url)
+
+    def lines(self) -> list[Line]:
+        """Return what all workers have logged."""
+        return [line for process in self.processes for line in process.lines()]
+
+
+def opened_by(lines: list[Line]) -> frozenset[int]:
+    """Return the partitions that a worker has open, by its log."""
+    found: set[int] = set()
+    for line in lines:
+        if line.event == "shard.opened":
+            found |= line.partitions
+        elif line.event in {"partitions.revoked", "shard.fenced", "shard.drained"}:
+            found -= line.partitions
+    return frozenset(found)
+
+
+@asynccontextmanager
+async def open_stage(
+    directory: Path, *, bootstrap_servers: str, prefix: str, session_ms: int = SESSION_MS
+) -> AsyncIterator[Stage]:
+    """Make topics and keys, start the payment side; end everything at the end, however it came."""
+    connection = Connection(bootstrap_servers=bootstrap_servers)
+    names = {topic: topic_name(topic, prefix=prefix) for topic in LogicalTopic}
+    findings = await check(connection, names=names, partitions=PARTITIONS, replication=1)
+    await apply(connection, findings, partitions=PARTITIONS, replication=1)
+    for name, purpose in (("sealing", Purpose.SEALING), ("prints", Purpose.FINGERPRINTS)):
+        keys = directory / f"{name}.toml"
+        keys.touch(mode=0o600)
+        keys.write_text(write_key_file(new_key_file(purpose=purpose, key_id=f"{name}-1")), encoding="utf-8")
+    payment = Child(
+        "tests.faults.payment_side",
+        [str(directory / "payment")],
+        output=directory / "payment.log",
+        errors=directory / "payment.err",
+    )
+    archive = Archive(connection, prefix=prefix, partitions=PARTITIONS)
+    stage = Stage(
+        directory=directory,
+        connection=connection,
+        prefix=prefix,
+        payment=payment,
+        payment_url="",
+        archive=archive,
+        session_ms=session_ms,
+    )
+    try:
+        await until(lambda: _listens(payment), within_s=_START_S, what="the payment side listens")
+        stage.payment_url = payment.output.read_text(encoding="utf-8").strip()
+        yield stage
+    finally:
+        for process in stage.processes:
+            process.child.kill()
+        payment.kill()
+        await archive.close()
+        (directory / "diary.txt").write_text("\n".join(stage.diary) + "\n", encoding="utf-8")
+
+
+def _listens(payment: Child) -> bool:
+    if not payment.running:
+        raise AssertionError(f"the payment side has ended:\n{payment.told()}")
+    return payment.output.read_bytes().endswith(b"\n")
