@@ -138,6 +138,7 @@ class Worker:
             in_flight=settings.limits.in_flight,
             clock=_now_ms,
             chance=random.random,
+            observer=observer,
         ) as hub:
             reader = Reader(connection, role="holds")
             follower = HoldsFollower(

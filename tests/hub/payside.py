@@ -216,12 +216,33 @@ class Gate:
         self.passed += 1
 
 
+class Heard:
+    """An observer that keeps what is logged (ports.Observer)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict[str, object]]] = []
+
+    def log(self, event: str, **fields: object) -> None:
+        """Keep a line."""
+        self.lines.append((event, fields))
+
+    def count(self, metric: str, n: int = 1, **labels: str) -> None:
+        """Ignore a count."""
+
+    def observe(self, metric: str, value: float, **labels: str) -> None:
+        """Ignore an observation."""
+
+    def gauge(self, metric: str, value: float, **labels: str) -> None:
+        """Ignore a value."""
+
+
 @asynccontextmanager
 async def hub_at(
     port: int,
     *,
     naps: Callable[[float], Awaitable[None]] | None = None,
     base_url: str | None = None,
+    heard: Heard | None = None,
     **changes: object,
 ) -> AsyncIterator[HttpHub]:
     """Open a hub whose one counterpart is served at ``port``."""
@@ -230,6 +251,7 @@ async def hub_at(
         in_flight=64,
         clock=lambda: NOW_AT,
         chance=lambda: 0.5,
+        observer=heard or Heard(),
         sleep=naps or Naps(),
     ) as hub:
         yield hub

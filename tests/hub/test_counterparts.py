@@ -12,6 +12,7 @@ from tests.hub.payside import (
     PATHS,
     PAYSIDE,
     Gate,
+    Heard,
     call,
     counterpart,
     result_body,
@@ -40,13 +41,16 @@ def open_mock(answering: Callable[[httpx.Request], httpx.Response]) -> AbstractA
         in_flight=4,
         clock=lambda: NOW_AT,
         chance=lambda: 0.0,
+        observer=Heard(),
         transport=lambda _: httpx.MockTransport(answering),
     )
 
 
 async def opened(*counterparts: Counterpart) -> None:
     """Open a hub and close it again."""
-    async with open_hub(counterparts, in_flight=4, clock=lambda: NOW_AT, chance=lambda: 0.0):
+    async with open_hub(
+        counterparts, in_flight=4, clock=lambda: NOW_AT, chance=lambda: 0.0, observer=Heard()
+    ):
         pass
 
 
@@ -136,6 +140,7 @@ async def test_two_counterparts_share_the_steps() -> None:
         in_flight=4,
         clock=lambda: NOW_AT,
         chance=lambda: 0.0,
+        observer=Heard(),
         transport=lambda _: httpx.MockTransport(answered),
     ) as hub:
         gate = Gate()

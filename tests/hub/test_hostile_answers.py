@@ -12,6 +12,7 @@ from tests.hub.payside import (
     NOW_AT,
     TOKEN,
     Gate,
+    Heard,
     answer,
     call,
     counterpart,
@@ -65,6 +66,7 @@ def with_transport(response: httpx.Response) -> Result:
             in_flight=4,
             clock=lambda: NOW_AT,
             chance=lambda: 0.0,
+            observer=Heard(),
             transport=lambda _: httpx.MockTransport(lambda _: response),
         ) as hub:
             return await hub.perform(call(), unbinding(), Gate())

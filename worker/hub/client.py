@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
-import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
 from worker.hub.answers import OwnCode
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from worker.hub.answers import Answer
     from worker.hub.apis.api import Api, Request
     from worker.hub.counterparts import Counterpart
+    from worker.ports import Observer
     from worker.saga.results import Call, Result
 
 WALLET_EDITION: Final[Mapping[Step, Api]] = MappingProxyType(
@@ -41,8 +41,6 @@ WALLET_EDITION: Final[Mapping[Step, Api]] = MappingProxyType(
 
 _FIRST_BACK_OFF_S: Final = 0.1
 _LONGEST_BACK_OFF_S: Final = 1.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Exchange(Protocol):
@@ -72,11 +70,13 @@ class HttpHub:
         routes: Mapping[Step, Route],
         chance: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        observer: Observer,
     ) -> None:
         """Take the routes; ``chance`` spreads the back-offs, ``sleep`` makes them."""
         self._routes = routes
         self._chance = chance
         self._sleep = sleep
+        self._observer = observer
 
     def line(self, step: Step) -> str:
         """Name the line of this step, ``{counterpart}:{client id}``. Raises CallImpossible without one."""
@@ -89,7 +89,9 @@ class HttpHub:
         result so far. Raises CallImpossible for a request that lacks what the message needs. Cancelled before
         the gate was passed, nothing has left; cancelled later, the call is undecided.
         """
-        tries = _Tries(route=self._route(call.step), call=call, request=request, gate=gate)
+        tries = _Tries(
+            route=self._route(call.step), call=call, request=request, gate=gate, observer=self._observer
+        )
         last = await tries.next()
         if call.quick and last.result_class is ResultClass.SOON:
             last = await self._quick_tries(tries, last, quick=call.quick)
@@ -136,11 +138,20 @@ class HttpHub:
 class _Tries:
     """The attempts of one call: the same bytes each time, and what is known so far."""
 
-    __slots__ = ("_body", "_call", "_gate", "_request", "_route", "last", "made", "undecided")
+    __slots__ = ("_body", "_call", "_gate", "_observer", "_request", "_route", "last", "made", "undecided")
 
     last: Result
 
-    def __init__(self, *, route: Route, call: Call, request: Request, gate: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        route: Route,
+        call: Call,
+        request: Request,
+        gate: Callable[[], None],
+        observer: Observer,
+    ) -> None:
+        self._observer = observer
         self._route = route
         self._call = call
         self._request = request
@@ -166,13 +177,13 @@ class _Tries:
         if result.result_class is ResultClass.SLOWLY:
             route.limit.slow_down()
         elif result.code == OwnCode.CONTRADICTORY_ANSWER:
-            _log.warning(
-                "answer.contradicted",
-                saga=self._call.saga_id,
-                api=route.api.name,
+            self._observer.log(
+                "answer.doubted",
+                saga_id=self._call.saga_id,
+                step=self._call.step.value,
                 line=route.line,
-                http_status=answer.http_status,
-                detail=result.message,
+                status=answer.http_status,
+                cause=result.message,
             )
         return result
 
@@ -184,6 +195,7 @@ async def open_hub(
     in_flight: int,
     clock: Callable[[], int],
     chance: Callable[[], float],
+    observer: Observer,
     apis: Mapping[Step, Api] = WALLET_EDITION,
     transport: Callable[[Counterpart], httpx.AsyncBaseTransport] = connect,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -223,7 +235,7 @@ async def open_hub(
                     exchange=HeaderExchange(counterpart=counterpart, step=step, transport=made, clock=clock),
                     limit=limit,
                 )
-        yield HttpHub(routes=routes, chance=chance, sleep=sleep)
+        yield HttpHub(routes=routes, chance=chance, sleep=sleep, observer=observer)
 
 
 def _body(api: Api, call: Call, request: Request) -> bytes:
