@@ -249,7 +249,12 @@ class _Node:
 
     def _format(self) -> None:
         command = self._command(
-            "kafka.tools.StorageTool", "format", "-t", self._plan.cluster_id, "-c", str(self._config)
+            "kafka.tools.StorageTool",
+            "format",
+            # One argument: an id may begin with a dash.
+            f"--cluster-id={self._plan.cluster_id}",
+            "-c",
+            str(self._config),
         )
         with self.log.open("ab") as log:
             try:
