@@ -20,17 +20,23 @@ from worker.saga.plan import (
 )
 
 SECRET = "token-that-no-message-shows"
-TOKEN = {"access_token": SECRET, "auth_client_id": "client-1", "reference_merchant_id": "merchant-1"}
-IDS = {"psp_id": "psp-1", "acquirer_id": "acquirer-1"}
-BILLS = {
+TOKEN: dict[str, Any] = {
+    "access_token": SECRET,
+    "auth_client_id": "client-1",
+    "reference_merchant_id": "merchant-1",
+}
+IDS: dict[str, Any] = {"psp_id": "psp-1", "acquirer_id": "acquirer-1"}
+BILLS: dict[str, Any] = {
     "agreement": Agreement(
         auth_merchant_id="auth-merchant-1",
         merchant_agreement_id="agreement-1",
         activated_via=ActivatedVia.BILLS_AND_UTILITIES,
     )
 }
-MERCHANTS = {"agreement": BILLS["agreement"].model_copy(update={"activated_via": ActivatedVia.MERCHANT})}
-ACCOUNT = {
+MERCHANTS: dict[str, Any] = {
+    "agreement": BILLS["agreement"].model_copy(update={"activated_via": ActivatedVia.MERCHANT})
+}
+ACCOUNT: dict[str, Any] = {
     "merchant_account": MerchantAccount(
         merchant_tag="tag",
         merchant_account_id="m-1",
@@ -41,6 +47,7 @@ ACCOUNT = {
     )
 }
 CONSULT, TOKEN_STEP, AGREEMENT_STEP, MERCHANT_STEP, HUB_STEP, OFFER = Step
+KINDS = {TOKEN_STEP: "token", AGREEMENT_STEP: "agreement", MERCHANT_STEP: "account"}
 
 
 def request(initiator: Initiator = Initiator.WALLET, **fields: Any) -> UnbindingRequested:
@@ -95,12 +102,14 @@ def test_steps_of_a_request(
         )
     plan = plan_unbinding(request(initiator, **fields), profile(name))
     assert plan.steps == steps
-    kinds = {
-        TOKEN_STEP: TargetKind.TOKEN,
-        AGREEMENT_STEP: TargetKind.AGREEMENT,
-        MERCHANT_STEP: TargetKind.ACCOUNT,
-    }
-    assert plan.targets == tuple(kinds[step] for step in steps if step in kinds)
+    wanted = [KINDS[step] for step in steps if step in KINDS]
+    assert [target.value for target in plan.targets] == wanted
+
+
+def test_acquirer_edition_needs_no_ids() -> None:
+    """The acquirer edition of cancelToken needs neither pspId nor acquirerId, also without a consult."""
+    acquirer = profile(P.ACQUIRER, edition=Edition.ACQUIRER)
+    assert plan_unbinding(request(I.MERCHANT, **TOKEN), acquirer).steps == (TOKEN_STEP,)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +138,7 @@ def test_target_that_no_step_ends_is_invalid(
     ("given", "missing"),
     [({}, "pspId and acquirerId"), ({"psp_id": "p"}, "acquirerId"), ({"acquirer_id": "a"}, "pspId")],
 )
-def test_ids_are_required_where_nothing_is_consulted(given: dict[str, str], missing: str) -> None:
+def test_ids_are_required_where_nothing_is_consulted(given: dict[str, Any], missing: str) -> None:
     """The wallet edition needs pspId and acquirerId of the request where no consult gives them."""
     silent = profile(P.WALLET, consult=False)
     with pytest.raises(PlanInvalid, match=f"^{missing} required"):
@@ -141,7 +150,7 @@ def test_wallets_that_are_not_consulted() -> None:
     """A wallet that unbinds without consulting gets no consult; the others do."""
     some = profile(P.PLATFORM, unconsulted_psps=frozenset({"psp-1"}))
     assert plan_unbinding(request(**TOKEN, **IDS), some).steps == (TOKEN_STEP,)
-    other = {"psp_id": "psp-2", "acquirer_id": "acquirer-1"}
+    other: dict[str, Any] = {"psp_id": "psp-2", "acquirer_id": "acquirer-1"}
     assert plan_unbinding(request(**TOKEN, **other), some).steps == (CONSULT, TOKEN_STEP)
 
 

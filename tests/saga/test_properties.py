@@ -91,21 +91,23 @@ class Shell:
             rare += [Broke(reason=Reason.CRASHED, message="broke"), *self.join()]
         match saga.phase:
             case Phase.QUEUED:
-                return 4 * [*self.turns()] + rare
+                return rare + self.turns()
             case Phase.DUE:
-                return 6 * [Begin()] + [HoldFound(), LineFound(), *rare]
+                return [*[Begin()] * 40, *[HoldFound()] * 3, *[LineFound()] * 3, *rare]
             case Phase.CALLING:
-                return 2 * self.answers() + [
+                done = Answered(result=result_of(ResultClass.DONE))
+                return 4 * self.answers() + [
+                    *20 * [done],
                     NotBegunYet(),
                     Broke(reason=Reason.CRASHED, message="broke", begun=False),
                     *rare,
                 ]
             case Phase.WAITING:
-                return 6 * [FellDue()] + rare
+                return 20 * [FellDue()] + rare
             case Phase.HELD:
-                return 3 * [HoldEnded()] + ([FellDue()] if saga.due_at is not None else []) + rare
+                return 12 * [HoldEnded()] + ([FellDue()] if saga.due_at is not None else []) + rare
             case Phase.STOPPED:
-                return 3 * [LineTried()] + ([FellDue()] if saga.due_at is not None else []) + rare
+                return 12 * [LineTried()] + ([FellDue()] if saga.due_at is not None else []) + rare
             case Phase.PARKED:
                 anew = [Resumed(from_start=True)] if not saga.attempted else []
                 return [*3 * [Resumed()], *anew, Discarded(), *rare]
@@ -128,8 +130,7 @@ class Shell:
         saga = self.walk.saga
         tried = frozenset(step for step in saga.steps if step in TARGETS)
         return [
-            Turn(),
-            Turn(),
+            *[Turn()] * 20,
             *(Turn(dead=frozenset({target})) for target in saga.targets),
             Turn(inherited=Inheritance(attempted=tried, undecided=tried)),
             Turn(inherited=Inheritance(attempted=frozenset({Step.NOTIFY_MERCHANT}))),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.states import Evidence, Reason, State, Step
-from tests.saga.walk import CONSULTED, FULL, MINUTE, TOKEN, WALLET, Walk, at_step, queued, turned
+from tests.saga.walk import CONSULTED, FULL, HOUR, MINUTE, TOKEN, WALLET, Walk, at_step, queued, turned
 from worker.saga.inputs import (
     Ask,
     Broke,
@@ -178,6 +178,12 @@ def test_live_agreement_gives_up_in_time() -> None:
         if walk.saga.phase is Phase.WAITING:
             walk.until_due().answer(ResultClass.STILL_LIVE)
     assert walk.saga.reason is Reason.OUTCOME_UNKNOWN
+
+
+def test_live_agreement_beyond_the_time_parks() -> None:
+    """A query that says live when the step's time is over parks: the cancel is not repeated at once."""
+    walk = turned(Step.CANCEL_AGREEMENT).silence().pass_time(24 * HOUR + 1).until_due()
+    assert walk.answer(ResultClass.STILL_LIVE).saga.reason is Reason.OUTCOME_UNKNOWN
 
 
 def test_doubtful_query_waits_and_queries_again() -> None:
