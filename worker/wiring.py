@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from contracts.states import Step
-from contracts.topics import LogicalTopic, topic_name
+from contracts.topics import LogicalTopic
 from worker import __version__
 from worker.hub.client import open_hub
 from worker.hub.counterparts import Counterpart
 from worker.hub.errors import CounterpartUnusable
 from worker.kafka.app import WorkerApp
-from worker.kafka.connection import Connection
 from worker.kafka.holds import HoldsFollower
 from worker.kafka.pump import Pump, PumpSettings
 from worker.kafka.reader import Reader
 from worker.kafka.shard_log import LogSettings
 from worker.ports import Input
+from worker.reach import SettingUnusable, connection_of, read_file, read_secret, topic_names
 from worker.saga.patience import Patience, Rules
 from worker.saga.plan import EDITIONS, PROFILE_STEPS, Edition, Profile, ProfileName
 from worker.sealing import Fingerprints, KeyFileInvalid, Purpose, Sealer, read_key_file
@@ -49,10 +49,6 @@ if TYPE_CHECKING:
     from worker.sealing import KeyRing
     from worker.settings import Counterpart as CounterpartSettings
     from worker.settings import Settings
-
-
-class WiringError(Exception):
-    """The settings cannot be turned into a worker; the text says which one, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +77,7 @@ class Parts:
 def run(settings: Settings, *, options: StartOptions | None = None) -> None:
     """Run a worker in this process, with its logs on stderr, until SIGTERM or SIGINT.
 
-    Raises WiringError; CounterpartUnusable; InstanceIdTaken when another process has our instance id.
+    Raises SettingUnusable; CounterpartUnusable; InstanceIdTaken when another process has our instance id.
     """
     metrics = Metrics()
     logger = make_logger(
@@ -127,7 +123,7 @@ class Worker:
     async def open(
         settings: Settings, *, observer: Events, options: StartOptions | None = None
     ) -> AsyncIterator[Worker]:
-        """Build a worker, and drain and close it at the end. Raises WiringError."""
+        """Build a worker, and drain and close it at the end. Raises SettingUnusable."""
         start = options or StartOptions()
         self_test()
         connection = connection_of(settings)
@@ -246,41 +242,6 @@ def make_shard(
 # --- from settings to plain parts ------------------------------------------
 
 
-def connection_of(settings: Settings) -> Connection:
-    """Return how to reach the cluster. Raises WiringError."""
-    kafka = settings.kafka
-    password = None if kafka.sasl_password is None else kafka.sasl_password.get_secret_value()
-    if kafka.sasl_password_file is not None:
-        password = _secret(kafka.sasl_password_file, "kafka.sasl_password_file")
-    key_password = None
-    if kafka.ssl_key_password_file is not None:
-        key_password = _secret(kafka.ssl_key_password_file, "kafka.ssl_key_password_file")
-    try:
-        return Connection(
-            bootstrap_servers=",".join(kafka.bootstrap_servers),
-            client_id=settings.application,
-            security_protocol=kafka.security_protocol.value,
-            sasl_mechanism=kafka.sasl_mechanism.value,
-            sasl_username=kafka.sasl_username,
-            sasl_password=password,
-            ssl_ca_file=_text(kafka.ssl_ca_file),
-            ssl_cert_file=_text(kafka.ssl_cert_file),
-            ssl_key_file=_text(kafka.ssl_key_file),
-            ssl_key_password=key_password,
-            request_timeout_ms=kafka.request_timeout_ms,
-            session_timeout_ms=kafka.session_timeout_ms,
-            heartbeat_interval_ms=min(3_000, kafka.session_timeout_ms // 4),
-            rebalance_timeout_ms=kafka.rebalance_timeout_ms,
-        )
-    except ValueError as error:
-        raise WiringError(str(error)) from error
-
-
-def topic_names(settings: Settings) -> dict[LogicalTopic, str]:
-    """Return the topics' names on this cluster."""
-    return {topic: topic_name(topic, prefix=settings.topics.prefix) for topic in LogicalTopic}
-
-
 def log_settings_of(settings: Settings) -> LogSettings:
     """Return what all shards' logs have in common."""
     return LogSettings(
@@ -292,7 +253,7 @@ def log_settings_of(settings: Settings) -> LogSettings:
 
 
 def vault_of(settings: Settings) -> Vault:
-    """Return the vault with its two key rings. Raises WiringError."""
+    """Return the vault with its two key rings. Raises SettingUnusable."""
     sealing = _ring(settings.sealing.keys_file, settings.sealing.active, Purpose.SEALING, "sealing.keys_file")
     prints = _ring(
         settings.sealing.fingerprint_keys_file,
@@ -332,7 +293,7 @@ def rules_of(settings: Settings) -> Rules:
 
 
 def counterparts_of(settings: Settings) -> list[Counterpart]:
-    """Return the counterparts of the profile's steps, with their keys loaded. Raises WiringError."""
+    """Return the counterparts of the profile's steps, with their keys loaded. Raises SettingUnusable."""
     steps = profile_of(settings).steps
     names = {counterpart_of(step, profile=settings.profile) for step in steps}
     found = []
@@ -348,15 +309,17 @@ def _counterpart(name: CounterpartName, given: CounterpartSettings, steps: set[S
     where = f"counterparts.{name.value}"
     password = None
     if given.private_key_password_file is not None:
-        password = _secret(given.private_key_password_file, f"{where}.private_key_password_file").encode()
+        password = read_secret(
+            given.private_key_password_file, name=f"{where}.private_key_password_file"
+        ).encode()
     try:
         signer = load_signer(
-            _bytes(given.private_key_file, f"{where}.private_key_file"),
+            read_file(given.private_key_file, name=f"{where}.private_key_file"),
             source=str(given.private_key_file),
             password=password,
         )
         keys = {
-            version: load_verifier(_bytes(path, f"{where}.public_key_files"), source=str(path))
+            version: load_verifier(read_file(path, name=f"{where}.public_key_files"), source=str(path))
             for version, path in given.public_key_files.items()
         }
         return Counterpart(
@@ -374,7 +337,7 @@ def _counterpart(name: CounterpartName, given: CounterpartSettings, steps: set[S
             client_cert_file=given.client_cert_file,
         )
     except (KeyUnusable, CounterpartUnusable) as error:
-        raise WiringError(f"{where}: {error}") from error
+        raise SettingUnusable(f"{where}: {error}") from error
 
 
 def _configured(settings: Settings, step: Step) -> bool:
@@ -401,28 +364,15 @@ def _surroundings(settings: Settings, *, hub: HttpHub, vault: Vault, holds: Hold
 
 def _ring(path: Path | None, active: str | None, purpose: Purpose, name: str) -> KeyRing:
     if path is None:
-        raise WiringError(f"{name} is not set: make a key file with 'unbinding keys new', and name it here")
+        raise SettingUnusable(
+            f"{name} is not set: make key rings with 'unbinding keys new', and name it here"
+        )
     try:
-        return read_key_file(_bytes(path, name).decode(), purpose=purpose, source=str(path)).ring(
+        return read_key_file(read_file(path, name=name).decode(), purpose=purpose, source=str(path)).ring(
             active=active
         )
     except (KeyFileInvalid, UnicodeDecodeError) as error:
-        raise WiringError(f"{name}: {error}") from error
-
-
-def _bytes(path: Path, name: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WiringError(f"{name}: {path} cannot be read ({error.strerror})") from error
-
-
-def _secret(path: Path, name: str) -> str:
-    return _bytes(path, name).decode().rstrip("\r\n")
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+        raise SettingUnusable(f"{name}: {error}") from error
 
 
 def _now_ms() -> int:

@@ -18,7 +18,7 @@ from worker.sandbox.obtain_kafka import obtain_kafka
 
 
 def main() -> int:
-    """Play the rounds; a line for each, and what a failed one has left. The exit code is 1 if any has failed."""
+    """Play the rounds, a line for each, and more of a failed one; the exit code is 1 if any has failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1, help="of the first round; the others count on")
@@ -81,8 +81,8 @@ def _line(outcome: Outcome, *, seconds: float) -> str:
     verdict = "good" if outcome.good else "FAILED"
     static = ", static" if outcome.course.static else ""
     return (
-        f"seed {outcome.course.seed}: {verdict}, {seconds:.0f} s; {outcome.sent} sent, {outcome.calls} calls; "
-        f"faults: {done}{static}; events: {ends}"
+        f"seed {outcome.course.seed}: {verdict}, {seconds:.0f} s; {outcome.sent} sent, {outcome.calls} calls"
+        f"; faults: {done}{static}; events: {ends}"
     )
 
 

@@ -31,7 +31,7 @@ _LOOK_S: Final = 0.05
 
 
 class Archive:
-    """All committed records so far. It is asked for topics without the stage's prefix, as the history reader does."""
+    """All committed records so far; it is asked for topics by their names without the stage's prefix."""
 
     def __init__(self, connection: Connection, *, prefix: str, partitions: int) -> None:
         self._reader = Reader(connection, role="archive")

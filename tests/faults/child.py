@@ -1,4 +1,4 @@
-"""A process of a stage: started with its output in files, hurt by signals, killed at the latest with the stage."""
+"""A process of a stage: started with its output in files, hurt by signals, killed with the stage at last."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Child:
     async def ended(self, *, within_s: float) -> int:
         """Wait for its end and return the exit code. Raises TimeoutError."""
         async with asyncio.timeout(within_s):
-            while self._process.poll() is None:
+            while self._process.poll() is None:  # noqa: ASYNC110 - a process sets no event
                 await asyncio.sleep(_LOOK_S)
         self._leash.close()
         return self._process.returncode

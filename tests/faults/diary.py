@@ -1,4 +1,4 @@
-"""What a worker's log says that bears on the promises: who opened which shard when, and when it had a lease."""
+"""What workers' logs say that bears on the promises: who opened which shard when, who had a lease when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns what a stage has left behind into a history, has the checker judge it, and judges what only a stage shows."""
+"""Makes a history of what a stage has left behind, for the checker, and judges what only a stage shows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final, cast
 from contracts.origins import Origin
 from contracts.topics import partition_of
 from tests.faults.diary import Line, Owners
-from tests.faults.payment_side import worker_of
 from tests.faults.stage import PARTITIONS
 from tests.simulation.checker import Violation, check
 from tests.simulation.history import Attempt, History, Written
@@ -51,10 +50,10 @@ def open_requests(archive: Archive) -> list[Violation]:
     return [violation for violation in check(history) if violation.promise in {"P1", "P7"}]
 
 
-def judge(remains: Remains) -> tuple[History, list[Violation]]:
-    """Return the history, and each promise that it shows broken."""
+def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Violation]]:
+    """Return the history, and each promise that it shows broken; not at rest, nothing needs its end yet."""
     archive = cast("SimCluster", remains.archive)
-    bare = read_history(archive, partitions=PARTITIONS, with_bytes=False)
+    bare = read_history(archive, partitions=PARTITIONS, with_bytes=False, at_rest=at_rest)
     owners = Owners(remains.lines)
     forgiven = _at_the_gate(remains)
     attempts = tuple(_attempts(remains, bare, owners, forgiven))
@@ -92,7 +91,7 @@ def _attempts(
         answered = call.ended == "answered" and call.ended_at is not None
         yield Attempt(
             number=call.number,
-            process=worker_of(call.client_id),
+            process=call.worker,
             owner=None if call.number in forgiven else owner,
             saga_id=saga_id,
             binding_id=binding_id,
@@ -174,12 +173,12 @@ def _after_waking(remains: Remains, freeze: Freeze, until_at: int) -> list[Ledge
     return [
         call
         for call in remains.ledger
-        if worker_of(call.client_id) == freeze.worker and freeze.went_on_at <= call.received_at < until_at
+        if call.worker == freeze.worker and freeze.went_on_at <= call.received_at < until_at
     ]
 
 
 def _at_the_gate(remains: Remains) -> frozenset[int]:
-    """Return the calls that may have stood between gate and wire when their worker was stopped: one a freeze."""
+    """Return the calls that may have stood between gate and wire when they were stopped: one a freeze."""
     first = (_after_waking(remains, freeze, until_at)[:1] for freeze, until_at in _leaseless(remains))
     return frozenset(call.number for calls in first for call in calls)
 

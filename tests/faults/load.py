@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -17,6 +16,7 @@ from contracts.wire import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from random import Random
 
 WORDS: Final[dict[str, int]] = {
     "allow": 40,
@@ -92,7 +92,7 @@ class Load:
         self.add(word, after_ms=after_ms)
 
     def _repeat(self, after_ms: int) -> None:
-        """The same event again, now and then in another partition."""
+        """Send the same event again, now and then in another partition."""
         if not self._requests:
             return self._fresh(after_ms)
         old, _ = self.random.choice(self._requests[-200:])
@@ -101,7 +101,7 @@ class Load:
         return None
 
     def _join(self, after_ms: int) -> None:
-        """Another request for the same token."""
+        """Ask again for the same token."""
         if not self._requests:
             return self._fresh(after_ms)
         _, data = self.random.choice(self._requests[-30:])
@@ -109,7 +109,7 @@ class Load:
         return None
 
     def _second_token(self, after_ms: int) -> None:
-        """A request for another token of the same binding: it queues behind the first."""
+        """Ask for another token of the same binding: it queues behind the first."""
         if not self._requests:
             return self._fresh(after_ms)
         _, data = self.random.choice(self._requests[-30:])
@@ -117,13 +117,13 @@ class Load:
         return None
 
     def _astray(self, after_ms: int) -> None:
-        """A request in another partition than its binding's."""
+        """Ask in another partition than the binding's."""
         data = self._data(f"binding-{len(self.planned)}", self._token("allow"))
         right = partition_of(data["bindingId"], self.partitions)
         self._request(after_ms, data, partition=(right + 1) % self.partitions)
 
     def _junk(self, after_ms: int) -> None:
-        """A record that is no event."""
+        """Send a record that is no event."""
         headers = self.random.choice(((), (("ce_id", b"\xff"),), self._headers(after_ms)))
         self._append(
             after_ms,
@@ -134,7 +134,7 @@ class Load:
         )
 
     def _invalid(self, after_ms: int) -> None:
-        """A request that breaks its contract."""
+        """Send a request that breaks its contract."""
         data = self._data(f"binding-{len(self.planned)}", self._token("allow"))
         if self.random.random() < 0.5:
             data["requestedAt"] = "yesterday"
@@ -204,7 +204,7 @@ class Load:
 async def send(planned: Sequence[Planned], *, bootstrap_servers: str, topic: str) -> int:
     """Send each record when its time has come, and wait until the broker has them all; return how many.
 
-    Idempotent and without a limit of time: what upstream hands over is in the log once, whatever hurts the broker.
+    Idempotent: what upstream hands over is in the log once, whatever hurts the broker.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=bootstrap_servers, enable_idempotence=True, linger_ms=0, retry_backoff_ms=100

@@ -1,4 +1,4 @@
-"""The payment side in a process of its own: `python -m tests.faults.payment_side DIRECTORY`; and how to ask it.
+"""The payment side in a process of its own (`python -m tests.faults.payment_side DIRECTORY`), and its ledger.
 
 Each process of each worker calls under a client id of its own, so that the ledger tells whose call it was.
 """
@@ -37,6 +37,11 @@ class LedgerCall:
     effect: bool
     says_status: str | None
 
+    @property
+    def worker(self) -> str:
+        """The name of the worker's process that called."""
+        return worker_of(self.client_id)
+
 
 def client_of(worker: str) -> str:
     """Return the client id of a worker's process, such as `a-3`."""
@@ -48,7 +53,7 @@ def worker_of(client_id: str) -> str:
     return client_id.removeprefix("FAULTS_").lower()
 
 
-def counterparts_toml(directory: Path, *, base_url: str, worker: str) -> str:
+def counterparts_toml(directory: Path, *, base_url: str, worker: str, call_ms: int) -> str:
     """Return the settings with which one process of a worker calls the payment side."""
     keys = key_files(directory.absolute())
     common = "\n".join(
@@ -59,7 +64,7 @@ def counterparts_toml(directory: Path, *, base_url: str, worker: str) -> str:
             'key_version = "1"',
             f'private_key_file = "{keys.client_key}"',
             f'public_key_files = {{ "1" = "{keys.hub_public}" }}',
-            'timeout = "2s"',
+            f'timeout = "{call_ms}ms"',
         ]
     )
     return "\n".join(

@@ -14,7 +14,6 @@ from tests.faults.schedule import WORKERS, Kind, Performance, plan
 from tests.faults.stage import PARTITIONS, now_ms, open_stage, until
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     from tests.faults.stage import Stage
@@ -140,7 +139,8 @@ async def conclude(stage: Stage, load: Load, outcome: Outcome) -> None:
                 for process in stage.processes
                 for file in (process.child.output, process.child.errors)
             },
-        )
+        ),
+        at_rest=outcome.failure is None,
     )
     outcome.calls = len(ledger)
     outcome.states = Counter(event.state for event in history.states)
@@ -151,8 +151,3 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return "\n".join(_in_words(inner) for inner in error.exceptions)
     return f"{type(error).__name__}: {error}"
-
-
-def all_kinds() -> Collection[Kind]:
-    """Return every kind of fault."""
-    return tuple(Kind)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PARTITIONS: Final = 6
 SESSION_MS: Final = 6_000
+CALL_MS: Final = 2_000
+"""How long a call may take as a whole."""
 _LOOK_S: Final = 0.05
 _START_S: Final = 60.0
 
@@ -51,12 +53,12 @@ replication = 1
 [patience.consult]
 quick = 1
 waits = ["300ms", "600ms", "1s", "2s"]
-give_up_after = "12s"
+give_up_after = "8s"
 
 [patience.cancel_token]
 quick = 1
 waits = ["300ms", "600ms", "1s", "2s"]
-give_up_after = "20s"
+give_up_after = "12s"
 
 [sealing]
 keys_file = "{directory}/sealing.toml"
@@ -126,6 +128,7 @@ class Stage:
     payment_url: str
     archive: Archive
     session_ms: int = SESSION_MS
+    call_ms: int = CALL_MS
     processes: list[Process] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
     diary: list[str] = field(default_factory=list)
@@ -148,7 +151,7 @@ class Stage:
         self.diary.append(f"{time.strftime('%H:%M:%S', time.gmtime(at / 1000))}.{at % 1000:03} {what}")
 
     def hire(self, slot: str, *, instance_id: str | None = None) -> Process:
-        """Start a worker, or start it anew; with an instance id a restart within the session moves nothing."""
+        """Start a worker, the first time or anew, with a static membership if it has an instance id."""
         if slot not in SLOTS:
             raise ValueError(f"no worker {slot!r}: there are {', '.join(SLOTS)}")
         self._lives[slot] += 1
@@ -165,7 +168,9 @@ class Stage:
             directory=self.directory,
             port=free_ports(nodes=1)[0].clients,
         )
-        counterparts = counterparts_toml(self.directory / "payment", base_url=self.payment_url, worker=name)
+        counterparts = counterparts_toml(
+            self.directory / "payment", base_url=self.payment_url, worker=name, call_ms=self.call_ms
+        )
         config.write_text(settings + counterparts, encoding="utf-8")
         child = Child(
             "worker",
@@ -250,7 +255,12 @@ def opened_by(lines: list[Line]) -> frozenset[int]:
 
 @asynccontextmanager
 async def open_stage(
-    directory: Path, *, bootstrap_servers: str, prefix: str, session_ms: int = SESSION_MS
+    directory: Path,
+    *,
+    bootstrap_servers: str,
+    prefix: str,
+    session_ms: int = SESSION_MS,
+    call_ms: int = CALL_MS,
 ) -> AsyncIterator[Stage]:
     """Make topics and keys, start the payment side; end everything at the end, however it came."""
     connection = Connection(bootstrap_servers=bootstrap_servers)
@@ -276,6 +286,7 @@ async def open_stage(
         payment_url="",
         archive=archive,
         session_ms=session_ms,
+        call_ms=call_ms,
     )
     try:
         await until(lambda: _listens(payment), within_s=_START_S, what="the payment side listens")

@@ -273,7 +273,7 @@ def test_long_lists_of_entries_are_cut() -> None:
     assert "1 published" in placed
     assert "77" in placed
     assert TOKEN not in table + placed
-    assert "40 of unbinding.requested.v1" in plan_text(entries, where="localhost:9092")
+    assert "unbinding.requested.v1: 40" in plan_text(entries, where="localhost:9092")
 
 
 def test_findings_say_who_mends_them() -> None:

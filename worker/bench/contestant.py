@@ -30,22 +30,23 @@ class Deserted(Exception):
 
 
 async def run(errand: Errand) -> None:
-    """Run one contestant from its warm-up to its report."""
+    """Run one contestant from its warm-up to its report. Raises Deserted, and what the contestant raises."""
     said = await _standard_input()
+    go = asyncio.Event()
     tally = Tally(warm_up=errand.warm_up, sagas=errand.sagas)
     async with asyncio.TaskGroup() as tasks:
+        leash = tasks.create_task(_listen(said, go))
         work = tasks.create_task(_worker_of(errand.contestant)(errand, tally))
         await tally.warm.wait()
         _say(READY)
-        if await said.readline() != GO:
-            raise Deserted
-        leash = tasks.create_task(_until_deserted(said))
+        await go.wait()
         with sampling() if errand.sampled else nullcontext(Samples()) as samples:
             before = Meter.read()
             await tally.done.wait()
             used = Meter.read().since(before)
         report = Report(
             cpu_s=used.cpu_s,
+            system_s=used.system_s,
             wall_s=used.wall_s,
             ended=tally.measured,
             areas=dict(samples.areas),
@@ -80,8 +81,11 @@ async def _standard_input() -> asyncio.StreamReader:
     return reader
 
 
-async def _until_deserted(said: asyncio.StreamReader) -> None:
-    await said.read()
+async def _listen(said: asyncio.StreamReader, go: asyncio.Event) -> None:
+    """Hear the word to go; then the end of the input, which says that nobody is there any more."""
+    if await said.readline() == GO:
+        go.set()
+        await said.read()
     raise Deserted
 
 

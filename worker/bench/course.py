@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import sys
-import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from worker.bench.kafka_side import KafkaSide, Request
+    from worker.bench.kafka_side import KafkaSide
     from worker.bench.trials import Trial
 
 _START_WITHIN_S: Final = 60.0
@@ -41,14 +40,20 @@ class BenchFailed(Exception):
 
 
 async def run_course(
-    trials: Sequence[Trial], *, bootstrap_servers: str, partitions: int, told: Callable[[Measured], None]
+    trials: Sequence[Trial],
+    *,
+    bootstrap_servers: str,
+    partitions: int,
+    directory: Path,
+    told: Callable[[Measured], None],
 ) -> None:
-    """Run all trials and tell each result. Raises BenchFailed."""
+    """Run all trials and tell each result. Raises BenchFailed.
+
+    Keys, settings and logs go to ``directory``.
+    """
     async with AsyncExitStack() as opened:
-        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="unbinding-bench-")))
         name = f"bench-{secrets.token_hex(4)}"
         course = _Course(
-            name=name,
             directory=directory,
             bootstrap_servers=bootstrap_servers,
             partitions=partitions,
@@ -66,7 +71,6 @@ class _Course:
     def __init__(
         self,
         *,
-        name: str,
         directory: Path,
         bootstrap_servers: str,
         partitions: int,
@@ -74,7 +78,6 @@ class _Course:
         kafka: KafkaSide,
         session: aiohttp.ClientSession,
     ) -> None:
-        self._name = name
         self._directory = directory
         self._bootstrap_servers = bootstrap_servers
         self._partitions = partitions
@@ -181,7 +184,9 @@ class _Child:
             async with asyncio.timeout(within_s):
                 line = await self._process.stdout.readline()
         except TimeoutError:
-            raise BenchFailed(f"{self._name}: nothing came within {within_s:.0f} s{self._grumbled()}") from None
+            raise BenchFailed(
+                f"{self._name}: nothing came within {within_s:.0f} s{self._grumbled()}"
+            ) from None
         if not line:
             raise BenchFailed(f"{self._name}: its process ended early{self._grumbled()}")
         return line

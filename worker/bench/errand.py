@@ -69,10 +69,12 @@ class Report:
 
     cpu_s: float
     """User and system time of the process."""
+    system_s: float
+    """System time alone."""
     wall_s: float
     ended: int
     areas: dict[str, int] = field(default_factory=dict)
-    """Where the CPU was found, in samples, by area."""
+    """Where the user time was found, in samples, by area."""
     functions: dict[str, int] = field(default_factory=dict)
     """The functions of ours and of libraries that were found most often."""
 

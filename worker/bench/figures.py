@@ -12,10 +12,13 @@ from worker.bench.errand import Contestant
 from worker.bench.trials import Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from worker.bench.errand import Report
     from worker.bench.trials import Trial
+
+
+SYSTEM: Final = "system calls"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,15 +168,22 @@ def standings(measured: Sequence[Measured]) -> list[Standing]:
     ]
 
 
-def shares(measured: Iterable[Measured]) -> dict[str, float]:
-    """Return where the CPU of the sampled runs went: area → share of all samples, largest first."""
-    counts: dict[str, int] = {}
-    for run in measured:
-        for area, samples in run.report.areas.items():
-            counts[area] = counts.get(area, 0) + samples
-    total = sum(counts.values())
-    ranked = sorted(counts.items(), key=lambda entry: entry[1], reverse=True)
-    return {area: samples / total for area, samples in ranked}
+def shares(run: Measured) -> dict[str, float]:
+    """Return where the CPU of a sampled run went: area → share of its CPU time, largest first.
+
+    System time is measured whole; the samples share the user time among the areas.
+    """
+    report = run.report
+    samples = sum(report.areas.values())
+    system = report.system_s / report.cpu_s
+    found = {SYSTEM: system} | {area: (1 - system) * count / samples for area, count in report.areas.items()}
+    return dict(sorted(found.items(), key=lambda entry: entry[1], reverse=True))
+
+
+def function_shares(run: Measured) -> dict[str, float]:
+    """Return the functions that were found most often in a sampled run, each with its share of user time."""
+    total = sum(run.report.areas.values())
+    return {name: samples / total for name, samples in run.report.functions.items()}
 
 
 def percentile(values: Sequence[float], percent: float) -> float | None:

@@ -60,8 +60,8 @@ class _Loop:
         self._producer = producer
         self._session = session
 
-    async def saga(self, value: bytes) -> None:
-        request = orjson.loads(value)
+    async def saga(self, value: bytes | None) -> None:
+        request = orjson.loads(value or b"")
         binding_id = request["bindingId"]
         await self._send(binding_id, "requested")
         permission = await self._call(CONSULT, consult_body(request))

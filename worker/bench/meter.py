@@ -37,19 +37,26 @@ class Tally:
             self.done.set()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Meter:
-    """What the process had used when it was read: seconds of CPU (user and system) and of the clock."""
+    """What the process had used when it was read, in seconds."""
 
     cpu_s: float
+    """User and system time."""
+    system_s: float
+    """System time alone."""
     wall_s: float
 
     @staticmethod
     def read() -> Meter:
-        """Read both."""
+        """Read all of it."""
         used = resource.getrusage(resource.RUSAGE_SELF)
-        return Meter(cpu_s=used.ru_utime + used.ru_stime, wall_s=time.perf_counter())
+        return Meter(cpu_s=used.ru_utime + used.ru_stime, system_s=used.ru_stime, wall_s=time.perf_counter())
 
     def since(self, earlier: Meter) -> Meter:
         """Return what was used in between."""
-        return Meter(cpu_s=self.cpu_s - earlier.cpu_s, wall_s=self.wall_s - earlier.wall_s)
+        return Meter(
+            cpu_s=self.cpu_s - earlier.cpu_s,
+            system_s=self.system_s - earlier.system_s,
+            wall_s=self.wall_s - earlier.wall_s,
+        )

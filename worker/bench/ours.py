@@ -68,7 +68,7 @@ def _counting(tally: Tally) -> Observer:
         stream=sys.stderr,
         style="json",
         clock=lambda: time.time_ns() // 1_000_000,
-        dropped=lambda count: metrics.count(Metric.FIELDS_DROPPED, count),
+        dropped=lambda count: metrics.count(Metric.LOG_FIELDS_DROPPED, count),
         least=Level.WARNING,
     )
     observer = _CountingObserver(logger=logger, metrics=metrics)

@@ -1,4 +1,4 @@
-"""The process of the payment side: ``python -m worker.bench.payment_side DIRECTORY``; it ends with its input."""
+"""The payment side's process: ``python -m worker.bench.payment_side DIRECTORY``; it ends with its input."""
 
 from __future__ import annotations
 

@@ -91,9 +91,7 @@ async def _over_httpx(errand: Errand, signer: BareSigner, opened: AsyncExitStack
         httpx.AsyncClient(
             base_url=errand.base_url,
             timeout=_TIME_LIMIT_S,
-            limits=httpx.Limits(
-                max_connections=STOCK_HANDLERS, max_keepalive_connections=STOCK_HANDLERS
-            ),
+            limits=httpx.Limits(max_connections=STOCK_HANDLERS, max_keepalive_connections=STOCK_HANDLERS),
         )
     )
 

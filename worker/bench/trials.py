@@ -78,9 +78,7 @@ def plan(*, sagas: int, rounds: int, only: Collection[Contestant] = ()) -> list[
     return trials
 
 
-def _trial(
-    scene: Scene, contestant: Contestant, *, sagas: int, number: int, sampled: bool = False
-) -> Trial:
+def _trial(scene: Scene, contestant: Contestant, *, sagas: int, number: int, sampled: bool = False) -> Trial:
     count = max(_FEWEST, round(sagas * _SHARES.get((scene, contestant), 1.0)))
     return Trial(
         scene=scene,

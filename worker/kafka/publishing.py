@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from worker.ports import Headers
 
 
+Broker = KafkaBroker
+"""What publishes: FastStream's broker, by the name that other rooms use."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
     """One record to publish; without a partition the key decides as in Kafka's Java client."""

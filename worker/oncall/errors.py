@@ -58,6 +58,7 @@ class NothingMatched(CommandError):
 FIT_TO_SHOW: Final = frozenset(
     {
         "contracts.wire.ContractError",
+        "worker.hub.errors.CounterpartUnusable",
         "worker.kafka.membership.InstanceIdTaken",
         "worker.oncall.settings_view.KeysNotWritten",
         "worker.ports.LogError",
@@ -67,7 +68,7 @@ FIT_TO_SHOW: Final = frozenset(
         "worker.settings.errors.SettingsError",
         "worker.signing.errors.KeyUnusable",
         "worker.signing.errors.SelfTestFailed",
-        "worker.wiring.WiringError",
+        "worker.reach.SettingUnusable",
     }
 )
 """Errors of other rooms whose text is written for people and holds no secret."""

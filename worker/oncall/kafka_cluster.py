@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from contracts.origins import Origin
-from contracts.topics import LogicalTopic, topic_name
 from worker.kafka import topics as kafka_topics
-from worker.kafka.connection import Connection
 from worker.kafka.following import Start, Stop, follow
 from worker.kafka.publishing import Outgoing, make_broker, publish
 from worker.kafka.reader import Reader
 from worker.oncall.cluster import Found
 from worker.oncall.errors import CommandError
 from worker.ports import LogError
+from worker.reach import connection_of, topic_names
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from faststream.kafka import KafkaBroker
-
+    from contracts.topics import LogicalTopic
+    from worker.kafka.connection import Connection
     from worker.kafka.following import Seen
     from worker.oncall.cluster import Message
     from worker.settings import Settings
@@ -34,7 +33,7 @@ _BEGINNING: Final = 0
 @asynccontextmanager
 async def open_cluster(settings: Settings) -> AsyncIterator[KafkaCluster]:
     """Give the cluster that the settings name; nothing is connected before it is needed."""
-    connection = connection_of(settings)
+    connection = connection_of(settings, role="oncall", request_ms=_PATIENCE_MS)
     reader = Reader(connection, role="oncall", limit_ms=_PATIENCE_MS)
     async with AsyncExitStack() as opened:
         opened.push_async_callback(reader.close)
@@ -52,8 +51,8 @@ class KafkaCluster:
         self._connection = connection
         self._reader = reader
         self._opened = opened
-        self._broker: KafkaBroker | None = None
-        self._names = _names(settings.topics.prefix)
+        self._send: Callable[[Sequence[Outgoing]], Awaitable[list[tuple[str, int, int]]]] | None = None
+        self._names = topic_names(settings)
 
     async def partitions(self, topic: LogicalTopic) -> int:
         """Return how many partitions a topic has. Raises `CommandError`."""
@@ -84,9 +83,8 @@ class KafkaCluster:
 
     async def publish(self, messages: Sequence[Message]) -> list[Origin]:
         """Publish in order; return where each lies."""
-        broker = await self._publisher()
-        placed = await publish(
-            broker,
+        send = await self._sender()
+        placed = await send(
             [
                 Outgoing(
                     topic=self._names[message.topic],
@@ -96,7 +94,7 @@ class KafkaCluster:
                     partition=message.partition,
                 )
                 for message in messages
-            ],
+            ]
         )
         return [Origin(topic, partition, offset) for topic, partition, offset in placed]
 
@@ -121,8 +119,8 @@ class KafkaCluster:
             replication=self._topics.replication,
         )
 
-    async def _publisher(self) -> KafkaBroker:
-        if self._broker is None:
+    async def _sender(self) -> Callable[[Sequence[Outgoing]], Awaitable[list[tuple[str, int, int]]]]:
+        if self._send is None:
             broker = make_broker(self._connection)
             try:
                 await broker.start()
@@ -131,8 +129,8 @@ class KafkaCluster:
                 await broker.stop()
                 raise self._silent(error) from error
             self._opened.push_async_callback(broker.stop)
-            self._broker = broker
-        return self._broker
+            self._send = partial(publish, broker)
+        return self._send
 
     def _silent(self, error: Exception) -> CommandError:
         return CommandError(
@@ -140,50 +138,6 @@ class KafkaCluster:
             "Check that it runs, and kafka.bootstrap_servers and kafka.security_protocol in the settings "
             "(`unbinding settings`)"
         )
-
-
-def connection_of(settings: Settings) -> Connection:
-    """Return how to reach the cluster. Raises `CommandError`."""
-    kafka = settings.kafka
-    password = None if kafka.sasl_password is None else kafka.sasl_password.get_secret_value()
-    if kafka.sasl_password_file is not None:
-        password = _secret(kafka.sasl_password_file)
-    key_password = None if kafka.ssl_key_password_file is None else _secret(kafka.ssl_key_password_file)
-    try:
-        return Connection(
-            bootstrap_servers=",".join(kafka.bootstrap_servers),
-            client_id=f"{settings.application}-oncall",
-            security_protocol=kafka.security_protocol.value,
-            sasl_mechanism=kafka.sasl_mechanism.value,
-            sasl_username=kafka.sasl_username,
-            sasl_password=password,
-            ssl_ca_file=_text(kafka.ssl_ca_file),
-            ssl_cert_file=_text(kafka.ssl_cert_file),
-            ssl_key_file=_text(kafka.ssl_key_file),
-            ssl_key_password=key_password,
-            request_timeout_ms=min(kafka.request_timeout_ms, _PATIENCE_MS),
-        )
-    except ValueError as error:
-        # Connection's text names settings, never their values.
-        raise CommandError(str(error)) from None
-
-
-def _names(prefix: str) -> dict[LogicalTopic, str]:
-    try:
-        return {topic: topic_name(topic, prefix=prefix) for topic in LogicalTopic}
-    except ValueError as error:
-        raise CommandError(str(error)) from None
-
-
-def _secret(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError):
-        raise CommandError(f"{path} cannot be read: check the file and its permissions") from None
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _found(seen: Seen) -> Found:

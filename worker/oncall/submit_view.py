@@ -16,7 +16,7 @@ ROWS_SHOWN = 30
 def plan_text(entries: Sequence[Entry], *, where: str) -> str:
     """Return what is about to be published, in a few lines."""
     kinds = Counter(entry.event_type for entry in entries)
-    lines = [f"to be published at {where}:", *(f"  {count} of {kind}" for kind, count in kinds.items())]
+    lines = [f"to be published at {where}:", *(f"  {kind}: {count}" for kind, count in kinds.items())]
     again = repetitions(entries)
     if again:
         lines.append(f"  {again} of them have the identity of an earlier one: they count as repetitions")

@@ -40,10 +40,10 @@ def state_text(event: StateEvent) -> Text:
     line.append(f"{moment[:10]} {moment[11:23]}  ", style="dim")
     line.append(event.binding_id)
     line.append(f"  {event.saga_id[:_SAGA_SHOWN]}/{event.sequence}  ", style="dim")
-    line.append(f"{event.state:{_WIDTH}}", style=_STYLES[event.state])
+    line.append(event.state, style=_STYLES[event.state])
     causes = ", ".join(_causes(event))
     if causes:
-        line.append(f"  {causes}")
+        line.append(f"{'':{_WIDTH - len(event.state)}}  {causes}")
     return line
 
 

@@ -4,29 +4,28 @@ import asyncio
 import shutil
 import signal
 import tempfile
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from worker.oncall.cluster import Cluster
 from worker.oncall.demo.board import Board
-from worker.oncall.demo.expectations import Case
 from worker.oncall.demo.plan import make_plan
-from worker.oncall.demo.play import Played, Player
+from worker.oncall.demo.play import Player
 from worker.oncall.demo.reading import read_history
 from worker.oncall.demo.stage import Stage, make_directory, open_stage
-from worker.oncall.demo.summary import count_line, kill_line, summary_lines, summary_table, wrong_lines
-from worker.oncall.demo.verdict import Row, judge
+from worker.oncall.demo.summary import Report, closing_lines, report_lines, summary_table
+from worker.oncall.demo.verdict import judge, sagas_of, went_on
 from worker.oncall.demo.view import open_view
 from worker.oncall.errors import ExitCode
 from worker.oncall.options import Json
 from worker.oncall.outside import Outside, outside_of, run_to_end
 from worker.oncall.terminal import Terminal
 from worker.sandbox.download_bar import download_bar
+from worker.sandbox.obtain_kafka import Source
 
 
 def demo_command(
@@ -50,21 +49,29 @@ def demo_command(
       unbinding demo
     """
     outside = outside_of(context)
-    place = (
-        make_directory(directory)
-        if directory is not None
-        else Path(tempfile.mkdtemp(prefix="unbinding-demo-"))
-    )
-    performance = _Performance(outside=outside, directory=place, keep=keep, json=json)
-    right = False
+    with _place(directory) as place:
+        performance = _Performance(outside=outside, directory=place, keep=keep, json=json)
+        if not run_to_end(performance.run()):
+            raise typer.Exit(ExitCode.ERROR)
+
+
+@contextmanager
+def _place(directory: Path | None) -> Iterator[Path]:
+    """Give the demo's directory; a temporary one stays only where something in it has to be looked at."""
+    if directory is not None:
+        yield make_directory(directory)
+        return
+    place = Path(tempfile.mkdtemp(prefix="unbinding-demo-"))
     try:
-        right = run_to_end(performance.run())
-    finally:
-        # What went wrong is to be looked at; what went right leaves nothing behind.
-        if directory is None and (right or not (place / "worker.log").exists()):
-            shutil.rmtree(place, ignore_errors=True)
-    if not right:
-        raise typer.Exit(ExitCode.ERROR)
+        yield place
+    except Exception:
+        if not any(place.iterdir()):
+            place.rmdir()
+        raise
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,35 +101,44 @@ class _Performance:
             with open_view(
                 terminal, board, json=self.json, elapsed=lambda: outside.elapsed() - began
             ) as view:
-                player = Player(plan=plan, stage=stage, cluster=cluster, open_cluster=outside.open_cluster, board=board, view=view)
+                player = Player(
+                    plan=plan,
+                    stage=stage,
+                    cluster=cluster,
+                    open_cluster=outside.open_cluster,
+                    board=board,
+                    view=view,
+                )
                 played = await player.play()
-            rows = await _judged(cluster, plan, stage, played)
-            self._show(terminal, rows, played, began_at=began_at, took_ms=outside.elapsed() - began)
-            right = played.gave_up is None and all(row.right for row in rows)
-            if not right:
-                _tell_where_to_look(terminal, stage, played)
+            history = await read_history(
+                cluster, plan, ledger=stage.box.ledger, worker=stage.worker, played=played
+            )
+            report = Report(
+                rows=judge(plan, history),
+                kill=played.kill,
+                going=0 if played.kill is None else went_on(sagas_of(history.states), played.kill),
+                gave_up=played.gave_up,
+                began_at=began_at,
+                took_ms=outside.elapsed() - began,
+            )
+            _show(terminal, report, json=self.json)
+            if not report.right:
+                log = stage.worker.log
+                terminal.say(f"the worker's log is {log}; it ends with:\n{stage.worker.log_tail()}")
             if self.keep:
                 await _keep(terminal, stage)
-        return right
-
-    def _show(
-        self, terminal: Terminal, rows: Sequence[Row], played: Played, *, began_at: int, took_ms: int
-    ) -> None:
-        if self.json:
-            for fields in summary_lines(rows, played.kill, began_at=began_at, took_ms=took_ms):
-                terminal.data(fields)
-            return
-        terminal.show(summary_table(rows))
-        for line in wrong_lines(rows):
-            terminal.line(line)
-        if played.kill is not None:
-            terminal.line(kill_line(played.kill, began_at=began_at))
-        terminal.line(count_line(rows, took_ms=took_ms))
+        _tell_what_stays(terminal, stage)
+        return report.right
 
 
-async def _judged(cluster: Cluster, plan: Sequence[Case], stage: Stage, played: Played) -> tuple[Row, ...]:
-    history = await read_history(cluster, plan, ledger=stage.box.ledger, worker=stage.worker, played=played)
-    return judge(plan, history)
+def _show(terminal: Terminal, report: Report, *, json: bool) -> None:
+    if json:
+        for fields in report_lines(report):
+            terminal.data(fields)
+        return
+    terminal.show(summary_table(report.rows))
+    for line in closing_lines(report):
+        terminal.line(line)
 
 
 def _where(stage: Stage) -> str:
@@ -131,10 +147,13 @@ def _where(stage: Stage) -> str:
     return f"Kafka ({kafka.source}) at {kafka.bootstrap_servers}{passed_over}\nfiles in {stage.directory}"
 
 
-def _tell_where_to_look(terminal: Terminal, stage: Stage, played: Played) -> None:
-    if played.gave_up is not None:
-        terminal.say(f"the demo gave up: {played.gave_up}")
-    terminal.say(f"the worker's log is {stage.worker.log}; it ends with:\n{stage.worker.log_tail()}")
+def _tell_what_stays(terminal: Terminal, stage: Stage) -> None:
+    """Name the topics on a cluster that was there before us and stays."""
+    if stage.kafka.source is Source.GIVEN:
+        terminal.say(
+            f"the topics {stage.settings.topics.prefix}* stay at {stage.kafka.bootstrap_servers}: "
+            "delete them with kafka-topics.sh --delete when you have looked at them"
+        )
 
 
 async def _keep(terminal: Terminal, stage: Stage) -> None:

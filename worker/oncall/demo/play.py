@@ -53,7 +53,14 @@ class Player:
     """Plays the plan on a stage."""
 
     def __init__(
-        self, *, plan: Sequence[Case], stage: Stage, cluster: Cluster, open_cluster: OpenCluster, board: Board, view: View
+        self,
+        *,
+        plan: Sequence[Case],
+        stage: Stage,
+        cluster: Cluster,
+        open_cluster: OpenCluster,
+        board: Board,
+        view: View,
     ) -> None:
         self._plan = plan
         self._stage = stage
@@ -72,7 +79,6 @@ class Player:
             await self._acts(played)
         except GaveUp as error:
             played.gave_up = str(error)
-            self._view.tell(f"gave up: {error}")
         finally:
             for task in self._following:
                 task.cancel()

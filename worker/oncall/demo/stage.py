@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import sys
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -57,7 +57,7 @@ class WorkerProcess:
         self._command = (sys.executable, "-m", "worker", "run", "--config", str(config))
         self._environ = {name: text for name, text in environ.items() if not name.startswith(_OURS)}
         self._process: asyncio.subprocess.Process | None = None
-        self._leash: Leash | None = None
+        self._leash = ExitStack()
 
     @property
     def exit_code(self) -> int | None:
@@ -66,7 +66,7 @@ class WorkerProcess:
 
     async def start(self) -> None:
         """Start it, tied to this process: it dies with us."""
-        self._leash = Leash().__enter__()
+        leash = self._leash.enter_context(Leash())
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -76,7 +76,7 @@ class WorkerProcess:
                 env=self._environ,
                 start_new_session=True,  # a Ctrl-C at the terminal is ours to handle
             )
-        self._leash.hold(self._process.pid)
+        leash.hold(self._process.pid)
 
     async def kill(self) -> None:
         """Kill it (SIGKILL): it gets no chance to finish anything."""
@@ -110,9 +110,7 @@ class WorkerProcess:
     async def _ended(self) -> None:
         if self._process is not None:
             await self._process.wait()
-        if self._leash is not None:
-            self._leash.__exit__(None, None, None)
-            self._leash = None
+        self._leash.close()
 
 
 @asynccontextmanager

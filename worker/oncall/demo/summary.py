@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
@@ -17,6 +18,31 @@ _PROBLEMS_SHOWN: Final = 2
 """Of one row: what follows is mostly a consequence."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The judgement, and what frames it."""
+
+    rows: Sequence[Row]
+    kill: Kill | None
+    going: int
+    """Sagas that went on after the kill."""
+    gave_up: str | None
+    """What was waited for in vain."""
+    began_at: int
+    """In ms since the Unix epoch."""
+    took_ms: int
+
+    @property
+    def right(self) -> bool:
+        """Tell whether everything is as it had to be."""
+        return self.gave_up is None and not self.wrong
+
+    @property
+    def wrong(self) -> int:
+        """How many rows are not as they had to be."""
+        return sum(1 for row in self.rows if not row.right)
+
+
 def summary_table(rows: Sequence[Row]) -> Table:
     """Return what had to happen beside what happened."""
     table = Table(title="What had to happen, and what happened", title_justify="left", expand=False)
@@ -30,35 +56,30 @@ def summary_table(rows: Sequence[Row]) -> Table:
     return table
 
 
-def wrong_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what is wrong: what was expected, what was found, where to look."""
-    for row in rows:
+def closing_lines(report: Report) -> Iterator[str]:
+    """Yield what is wrong (what was expected, what was found, where to look), then the kill, then the sum."""
+    for row in report.rows:
         for problem in row.problems[:_PROBLEMS_SHOWN]:
             yield f"✗ {row.shows}: {problem}"
         if len(row.problems) > _PROBLEMS_SHOWN:
             yield f"✗ {row.shows}: and {len(row.problems) - _PROBLEMS_SHOWN} more; --json tells all"
+    if report.gave_up is not None:
+        yield f"✗ the demo gave up: {report.gave_up}"
+    kill = report.kill
+    if kill is not None:
+        yield (
+            f"worker killed with SIGKILL at {_seconds(kill.killed_at - report.began_at)}, back at "
+            f"{_seconds(kill.back_at - report.began_at)}: {kill.in_flight} calls were cut off, "
+            f"{report.going} sagas went on"
+        )
+    count = len(report.rows)
+    told = "all right" if report.right else f"{report.wrong} wrong"
+    yield f"{count - report.wrong} of {count} right in {_seconds(report.took_ms)}: {told}"
 
 
-def kill_line(kill: Kill, *, going: int, began_at: int) -> str:
-    """Return the story of the kill; moments in ms since the epoch."""
-    return (
-        f"worker killed with SIGKILL at {_seconds(kill.killed_at - began_at)} with {kill.in_flight} calls in "
-        f"flight, back at {_seconds(kill.back_at - began_at)}; {going} sagas went on"
-    )
-
-
-def count_line(rows: Sequence[Row], *, took_ms: int) -> str:
-    """Return the last line: how many are right, and how long it took."""
-    right = sum(1 for row in rows if row.right)
-    told = "all right" if right == len(rows) else f"{len(rows) - right} wrong"
-    return f"{right} of {len(rows)} right in {_seconds(took_ms)}: {told}"
-
-
-def summary_lines(
-    rows: Sequence[Row], kill: Kill | None, *, began_at: int, took_ms: int
-) -> Iterator[dict[str, object]]:
+def report_lines(report: Report) -> Iterator[dict[str, object]]:
     """Yield the same as data for JSON Lines; the last one is the sum."""
-    for row in rows:
+    for row in report.rows:
         yield {
             "kind": "judgement",
             "shows": row.shows,
@@ -70,13 +91,17 @@ def summary_lines(
                 for problem in row.problems
             ],
         }
+    kill = report.kill
     yield {
         "kind": "summary",
-        "right": sum(1 for row in rows if row.right),
-        "wrong": sum(1 for row in rows if not row.right),
-        "tookMs": took_ms,
-        "killedMs": None if kill is None else kill.killed_at - began_at,
-        "backMs": None if kill is None else kill.back_at - began_at,
+        "right": len(report.rows) - report.wrong,
+        "wrong": report.wrong,
+        "gaveUp": report.gave_up,
+        "tookMs": report.took_ms,
+        "killedMs": None if kill is None else kill.killed_at - report.began_at,
+        "backMs": None if kill is None else kill.back_at - report.began_at,
+        "callsCutOff": None if kill is None else kill.in_flight,
+        "sagasThatWentOn": report.going,
     }
 
 
