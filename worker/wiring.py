@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import sys
 import time
@@ -89,8 +90,19 @@ def run(settings: Settings, *, options: StartOptions | None = None) -> None:
     capture_libraries(logger)
     capture_crashes(logger)
     observer = Observer(logger=logger, metrics=metrics)
+    calm_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_worker(settings, observer=observer, registry=metrics.registry, options=options))
+
+
+def calm_collector() -> None:
+    """Let Python's cycle collector look at what is new only, and less often.
+
+    A worker keeps much and makes few cycles: with the default thresholds the collector took 18 % of the CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 async def run_worker(
