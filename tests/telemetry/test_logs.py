@@ -200,6 +200,17 @@ def test_a_library_is_logged_without_its_values(
     assert SECRET not in page.stream.getvalue()
 
 
+def test_a_library_that_repeats_itself_is_counted() -> None:
+    """The same place in a library is logged once in five seconds, and says how often it was not."""
+    page = Page()
+    handler = LibraryHandler(page.logger)
+    for created in (100.0, 100.1, 104.9, 105.0):
+        record = logging.LogRecord("aiokafka", logging.WARNING, __file__, 7, "no broker", (), None)
+        record.created = created
+        handler.handle(record)
+    assert [line.get("count") for line in page.lines()] == [None, 2]
+
+
 def test_a_failing_handler_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """When writing fails the library's record is not printed elsewhere."""
     page = Page()

@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, Protocol, TextIO
@@ -136,23 +137,40 @@ class StructuredLogger:
         return LEVELS[LogEvent.EVENT_MISNAMED]
 
 
+LIBRARY_GAP_S: Final = 5.0
+"""How long one place in a library is not heard again."""
+
+
 class LibraryHandler(logging.Handler):
-    """Takes what libraries log: the template of the message, never its arguments."""
+    """Takes what libraries log: the template of the message, never its arguments.
+
+    Each place is heard at most once in five seconds, and says how often it was not: a library that cannot
+    reach its broker logs thousands of lines a second.
+    """
 
     def __init__(self, logger: Logger, *, least: Level = Level.WARNING) -> None:
         super().__init__(level=least.value)
         self._logger = logger
+        self._heard: dict[str, float] = {}
+        self._unheard: Counter[str] = Counter()
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line for a library's record. Errors go to `logging`'s own handler of errors."""
+        place = f"{record.module}:{record.lineno}"
+        if record.created - self._heard.get(place, 0.0) < LIBRARY_GAP_S:
+            self._unheard[place] += 1
+            return
+        self._heard[place] = record.created
+        unheard = self._unheard.pop(place, 0)
         try:
             self._logger.log(
                 LogEvent.LIBRARY_LOGGED,
                 error=record.exc_info[1] if record.exc_info else None,
                 logger=record.name,
                 template=_template(record),
-                place=f"{record.module}:{record.lineno}",
+                place=place,
+                **({"count": unheard} if unheard else {}),
             )
         except Exception:  # noqa: BLE001 - the contract of logging.Handler: emit never raises
             self.handleError(record)
