@@ -16,6 +16,7 @@ from worker.bench.figures import (
     shares,
     standings,
 )
+from worker.bench.sampling import REST
 from worker.bench.trials import Scene, Trial
 
 
@@ -187,6 +188,14 @@ def test_shares_add_up_to_the_whole_cpu_time() -> None:
     assert found == pytest.approx({"HTTP": 0.5625, SYSTEM: 0.25, "saga": 0.1875})
     assert list(found) == ["HTTP", SYSTEM, "saga"]
     assert function_shares(sampled) == pytest.approx({"worker.saga.decide.decide": 0.25})
+
+
+def test_without_a_sample_the_user_time_stays_whole() -> None:
+    """A run too short to be looked at has system time, and a rest that nothing is known of."""
+    trial = Trial(scene=Scene.FAST, contestant=Contestant.OURS, sagas=8, warm_up=1, round=0, sampled=True)
+    report = Report(cpu_s=0.002, system_s=0.001, wall_s=0.01, ended=8)
+    short = Measured(trial=trial, report=report, unbound=9, repeated=0, transactions=1)
+    assert shares(short) == pytest.approx({SYSTEM: 0.5, REST: 0.5})
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1), st.integers(1, 100))

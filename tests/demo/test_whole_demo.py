@@ -18,7 +18,12 @@ _COMMAND = (sys.executable, "-m", "worker", "demo", "--directory")
 def test_the_demo_is_right(tmp_path: Path) -> None:
     """The demo kills its worker, ends by itself with exit code 0, and says that all is right."""
     done = subprocess.run(  # noqa: S603 -- our own program
-        [*_COMMAND, str(tmp_path / "demo")], capture_output=True, text=True, timeout=_BOUND_S, check=False
+        [*_COMMAND, str(tmp_path / "demo")],
+        capture_output=True,
+        text=True,
+        timeout=_BOUND_S,
+        check=False,
+        env={**os.environ, "COLUMNS": "160"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     last_lines = done.stdout.splitlines()[-2:]

@@ -155,7 +155,7 @@ def _assigned(process: Process) -> frozenset[int]:
 
 
 async def test_twins(broker: Broker, prefix: str, tmp_path: Path) -> None:
-    """Of two processes with one instance id one ends with an error that names the id, and the other goes on."""
+    """Of two processes with one instance id one ends, with an error that names it, and the other goes on."""
     async with open_stage(tmp_path, bootstrap_servers=broker.bootstrap_servers, prefix=prefix) as stage:
         stage.hire("a", instance_id="worker-x")
         await stage.settled()
@@ -166,7 +166,10 @@ async def test_twins(broker: Broker, prefix: str, tmp_path: Path) -> None:
         await until(lambda: len(stage.running) == 1, within_s=60, what="one of the twins has ended")
         (ended,) = [process for process in stage.processes if not process.child.running]
         assert ended.child.code == 1
-        assert "worker-x" in ended.child.told()
+        (said,) = [
+            line for line in ended.child.errors.read_text().splitlines() if line.startswith("unbinding: ")
+        ]
+        assert "instance_id 'worker-x'" in said
         await sending
         await prove(stage, load)
         assert len(stage.running) == 1

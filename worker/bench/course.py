@@ -14,7 +14,7 @@ import aiohttp
 
 import worker
 from worker.bench.contestant import GO, READY
-from worker.bench.errand import Errand, Report
+from worker.bench.errand import BenchFailed, Errand, Report
 from worker.bench.figures import Measured
 from worker.bench.kafka_side import make_requests, open_kafka_side
 from worker.bench.payment_side import Address
@@ -33,10 +33,6 @@ _END_WITHIN_S: Final = 300.0
 _STOP_WITHIN_S: Final = 20.0
 _IDLE_GAP_S: Final = 0.15
 _SAID_AT_MOST: Final = 2_000
-
-
-class BenchFailed(Exception):
-    """A run did not come to its end; the text says which one, and the last words of its process."""
 
 
 async def run_course(

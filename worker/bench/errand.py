@@ -10,6 +10,10 @@ from typing import Any
 import orjson
 
 
+class BenchFailed(Exception):
+    """The benchmark could not be run to its end; the text says why, and what a process of it said last."""
+
+
 class Contestant(StrEnum):
     """Who runs. The order is the order of the table."""
 

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from worker.bench.errand import Contestant
+from worker.bench.sampling import REST
 from worker.bench.trials import Scene
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def shares(run: Measured) -> dict[str, float]:
     report = run.report
     samples = sum(report.areas.values())
     system = report.system_s / report.cpu_s
-    found = {SYSTEM: system} | {area: (1 - system) * count / samples for area, count in report.areas.items()}
+    user = {area: (1 - system) * count / samples for area, count in report.areas.items()}
+    found = {SYSTEM: system} | (user or {REST: 1 - system})
     return dict(sorted(found.items(), key=lambda entry: entry[1], reverse=True))
 
 

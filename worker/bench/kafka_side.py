@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError
 
 from contracts.cloudevents import event_headers
 from contracts.topics import LogicalTopic, partition_of, topic_configs, topic_name, topic_partitions
+from worker.bench.errand import BenchFailed
 from worker.bench.names import JOURNAL, REQUESTS, STATES
 
 if TYPE_CHECKING:
@@ -187,14 +189,20 @@ class KafkaSide:
 
 @asynccontextmanager
 async def open_kafka_side(bootstrap_servers: str, *, name: str) -> AsyncIterator[KafkaSide]:
-    """Connect, and close at the end. Raises what aiokafka raises."""
+    """Connect, and close at the end. Raises BenchFailed if it cannot."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     transactional = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, transactional_id=name)
     plain = AIOKafkaProducer(bootstrap_servers=bootstrap_servers, acks="all")
     async with AsyncExitStack() as opened:
-        await admin.start()
         opened.push_async_callback(admin.close)
-        for producer in (transactional, plain):
-            opened.push_async_callback(producer.stop)
-            await producer.start()
+        try:
+            await admin.start()
+            for producer in (transactional, plain):
+                opened.push_async_callback(producer.stop)
+                await producer.start()
+        except (KafkaError, OSError) as error:
+            raise BenchFailed(
+                f"Kafka at {bootstrap_servers} cannot be used ({error}): "
+                "start it, or leave KAFKA_BOOTSTRAP_SERVERS unset to have one started"
+            ) from error
         yield KafkaSide(bootstrap_servers, admin=admin, transactional=transactional, plain=plain)

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from worker.settings import load
 from worker.telemetry import Level, LogEvent, Metric, Metrics, Observer, make_logger
-from worker.wiring import Worker
+from worker.wiring import Worker, calm_collector
 
 if TYPE_CHECKING:
     from worker.bench.errand import Errand
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 async def run_ours(errand: Errand, tally: Tally) -> None:
     """Work until cancelled, then drain."""
     tally.before_warm(errand.partitions)  # all shards are open before anything is measured
+    calm_collector()  # as `unbinding run` does
     async with Worker.open(settings_of(errand), observer=_counting(tally)) as worker:
         await worker.run()
 

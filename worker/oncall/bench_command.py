@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from worker.bench.errand import Contestant
+from worker.bench.errand import BenchFailed, Contestant
 from worker.bench.figures import Measured, function_shares, rows, shares, standings
 from worker.bench.trials import Trial, plan
 from worker.bench.view import (
@@ -45,6 +45,10 @@ def bench_command(
         bool,
         typer.Option("--quick", help=f"One round of {_QUICK_SAGAS} sagas: does it work, not how well."),
     ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option("--rounds", min=1, max=100, help=f"How often each runs; {_ROUNDS} if left out."),
+    ] = None,
     only: Annotated[
         list[Contestant] | None,
         typer.Option("--only", help="Run this contestant only; may be given several times."),
@@ -67,7 +71,7 @@ def bench_command(
       unbinding bench --quick
     """
     terminal = outside_of(context).terminal()
-    rounds = 1 if quick else _ROUNDS
+    rounds = rounds or (1 if quick else _ROUNDS)
     trials = plan(sagas=sagas or (_QUICK_SAGAS if quick else _SAGAS), rounds=rounds, only=only or ())
     measured: list[Measured] = []
 
@@ -75,7 +79,10 @@ def bench_command(
         measured.append(result)
         terminal.say(f"{len(measured):3}/{len(trials)}  {progress_line(result)}")
 
-    kafka = run_to_end(_measure(trials, terminal, partitions=partitions, told=told))
+    try:
+        kafka = run_to_end(_measure(trials, terminal, partitions=partitions, told=told))
+    except BenchFailed as error:
+        raise CommandError(str(error)) from error
     facts = setting(kafka=kafka, partitions=partitions, rounds=rounds)
     wrong = [run.wrong for run in measured if run.wrong is not None]
     if json:
