@@ -14,19 +14,25 @@ _WINDOW_S: Final = 1.0
 class Linger:
     """Keeps the commits of all shards of a process near a rate; an idle process does not wait at all.
 
-    A transaction costs about 2 ms of CPU however little is in it, so that a busy worker is cheaper, and in
-    the end faster, when each shard commits less often and more at a time.
+    A transaction costs 1.5 ms of CPU however little is in it (measured: three requests and their answers), a
+    record in it 6 µs. A worker with a backlog fills its transactions anyway, for what comes while one is
+    committed goes into the next: there the wait changes the CPU per saga by 0.04 ms. It is for the load in
+    between, where each transition would come alone: up to ten busy shards take about 30 % of a core for
+    transactions, more of them a little more.
     """
 
     def __init__(
         self,
         *,
         now: Callable[[], float],
-        calm_per_s: float = 25.0,
-        busy_per_s: float = 100.0,
-        most_s: float = 0.1,
+        calm_per_s: float = 50.0,
+        busy_per_s: float = 200.0,
+        most_s: float = 0.05,
     ) -> None:
-        """``now`` in seconds; below ``calm_per_s`` commits a second nobody waits."""
+        """Below ``calm_per_s`` commits a second nobody waits, above it ``busy_per_s`` is aimed at.
+
+        ``now`` is in seconds. A shard that has work waits no longer than ``most_s`` after its last commit.
+        """
         self._now = now
         self._calm = calm_per_s
         self._busy = busy_per_s
