@@ -12,10 +12,10 @@ from contracts.origins import Origin
 from contracts.requests import UnbindingRequested, read_request
 from contracts.states import Reason, State, Step
 from contracts.topics import LogicalTopic, partition_of
-from contracts.wire import InvalidEvent
-from worker.ports import Write
+from contracts.wire import InvalidEvent, clean_message
+from worker.ports import Input, Write
 from worker.saga.decide import admit
-from worker.saga.inputs import Broke, Joined
+from worker.saga.inputs import Joined
 from worker.saga.model import Kind, RequestRef, Saga, Target, TargetKind
 from worker.saga.plan import Plan, PlanInvalid, Profile, plan_rebinding, plan_unbinding
 from worker.shard import journal
@@ -39,6 +39,8 @@ JOINS_MOST: Final = 8
 QUEUE_MOST: Final = 8
 CONTENT_TYPE_HEADER: Final = "content-type"
 _CONTENT_TYPE_BYTES_MOST: Final = 256
+_NEEDED_HEADERS: Final = ("ce_specversion", "ce_id", "ce_source", "ce_type")
+_TRACE_HEADERS: Final = ("traceparent", "tracestate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +130,7 @@ class Admission:
         entry = self._open(unit, asked)
         if len(lane.queue) >= QUEUE_MOST:
             message = f"{QUEUE_MOST} requests of this binding are waiting already"
-            self._driver.happen(unit, entry, Broke(reason=Reason.QUEUE_FULL, message=message))
+            self._driver.broke(unit, entry, reason=Reason.QUEUE_FULL, message=message)
             return
         lane.queue.append(entry.key)
         self._driver.give_turn(unit, binding_id)
@@ -172,7 +174,7 @@ class Admission:
             origin=self._first_origin(record),
             timestamp_at=record.timestamp_at,
             event_id=event.id,
-            headers=_kept_headers(record.headers),
+            headers=_kept_headers(record.headers, event),
         )
 
     def _first_origin(self, record: Record) -> Origin:
@@ -217,9 +219,19 @@ class Admission:
                 set(asked.targets) <= set(saga.targets)
                 and (Step.CONSULT in asked.plan.steps or not saga.consults)
                 and len(saga.requests) <= JOINS_MOST
+                and not self._outlives(asked, entry)
             ):
                 return entry
         return None
+
+    def _outlives(self, asked: _Asked, entry: Entry) -> bool:
+        """Tell whether a target that the saga has ended may have been bound again for this request."""
+        requested_at = _requested_at(asked.request, asked.meta)
+        ended = {digest for digest, _ in entry.dead}
+        return any(
+            target.digest in ended and not self._memory.known_dead(target, requested_at=requested_at)
+            for target in asked.targets
+        )
 
     def _forward(self, unit: Unit, record: Record, *, binding_id: str, home: int) -> None:
         """Send a record on to the partition of its binding, with its first origin, in this transaction.
@@ -239,13 +251,13 @@ class Admission:
             message = f"it belongs to partition {home}, and is too large to be forwarded there"
             self._park_loose(unit, record, Reason.TOO_LARGE, message, copied=False)
             return
-        unit.writes.append(write)
+        unit.write(write)
         unit.note("record.forwarded", origin=origin, partition=home)
 
     def _open(self, unit: Unit, asked: _Asked) -> Entry:
         """Open a saga: journal, seal, and publish that it was requested."""
         saga = Saga(
-            saga_id=saga_id_of(asked.event, asked.meta.origin),
+            saga_id=saga_id_of(asked.event, asked.meta.origin, asked.identity[0]),
             binding_id=asked.binding_id,
             kind=Kind.UNBINDING if asked.targets else Kind.REBINDING,
             steps=asked.plan.steps,
@@ -301,7 +313,7 @@ class Admission:
         if self._is_repetition(unit, identity, event):
             return
         saga = Saga(
-            saga_id=saga_id_of(event, meta.origin),
+            saga_id=saga_id_of(event, meta.origin, identity[0]),
             binding_id=binding_id,
             kind=Kind.UNBINDING,
             steps=(),
@@ -310,7 +322,7 @@ class Admission:
             requested_at=meta.timestamp_at,
         )
         entry = self._enter(unit, saga, meta=meta, value=value, request=None, state=State.PARKED)
-        self._driver.happen(unit, entry, Broke(reason=Reason.INVALID, message=message))
+        self._driver.broke(unit, entry, reason=Reason.INVALID, message=message)
 
     def park_unwritable(self, unit: Unit, record: Record, message: str) -> None:
         """Park a record whose admission the broker refuses, as small as possible."""
@@ -325,17 +337,10 @@ class Admission:
         self, unit: Unit, record: Record, reason: Reason, message: str, *, copied: bool = True
     ) -> None:
         """Park a notice that cannot be taken in."""
-        self._park_loose(unit, record, reason, message, copied=copied, notice=True)
+        self._park_loose(unit, record, reason, message, copied=copied)
 
     def _park_loose(
-        self,
-        unit: Unit,
-        record: Record,
-        reason: Reason,
-        message: str,
-        *,
-        copied: bool = True,
-        notice: bool = False,
+        self, unit: Unit, record: Record, reason: Reason, message: str, *, copied: bool = True
     ) -> None:
         """Park a record without a saga: its letter's key is its origin."""
         origin = Origin(record.topic, record.partition, record.offset)
@@ -352,10 +357,10 @@ class Admission:
             key=origin.text,
             record=LetterRecord(
                 reason=reason,
-                message=message,
+                message=clean_message(message),
                 replays=0,
                 first_parked_at=unit.now_at,
-                notice=notice,
+                notice=record.input is Input.NOTICES,
             ),
             sealed=sealed,
             packed=journal.encode_meta(meta),
@@ -416,8 +421,11 @@ class Admission:
             asked = self._read(event, binding_id=saga.binding_id, meta=meta, value=value)
         except (UnreadableEvent, InvalidEvent, PlanInvalid, VaultError) as error:
             return str(error)
+        # Known by its bytes until now; from here on a repetition is one that wants the same.
+        self._memory.renamed(entry, asked.identity[0])
         entry.saga = replace(
             saga,
+            requests=(asked.ref,),
             kind=Kind.UNBINDING if asked.targets else Kind.REBINDING,
             steps=asked.plan.steps,
             targets=asked.targets,
@@ -430,12 +438,13 @@ class Admission:
         return None
 
 
-def saga_id_of(event: IncomingEvent, origin: Origin) -> str:
-    """Return the saga's id: a hash of the request's source and id and of its first origin.
+def saga_id_of(event: IncomingEvent, origin: Origin, identity: bytes) -> str:
+    """Return the saga's id: a hash of the request's source and id, of its first origin and of its targets.
 
-    So a request that comes again after the remembering time has events of its own.
+    So a request that comes again after the remembering time has events of its own. The origin may come from
+    a header, which anyone can write: the keyed digest of what is wanted keeps two requests apart even then.
     """
-    text = f"{event.source}\n{event.id}\n{origin.text}"
+    text = f"{event.source}\n{event.id}\n{origin.text}\n{identity.hex()}"
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -443,10 +452,22 @@ def _requested_at(request: UnbindingRequested | RebindingRequested, meta: Meta) 
     return request.requested_at_ms if isinstance(request, UnbindingRequested) else meta.timestamp_at
 
 
-def _kept_headers(headers: Headers) -> Headers:
-    content_type = tuple(
-        (name, value)
-        for name, value in headers
-        if name == CONTENT_TYPE_HEADER and value and len(value) <= _CONTENT_TYPE_BYTES_MOST
-    )
-    return (*original_headers(headers), *content_type[-1:])
+def _kept_headers(headers: Headers, event: IncomingEvent | None = None) -> Headers:
+    """Return the headers that are kept: enough to read the value again, whatever else was sent along.
+
+    Of several with one name the last one counts, as when it was read. A trace context that the event does
+    not have was malformed, and goes.
+    """
+    last = dict(headers)
+    content_type = last.get(CONTENT_TYPE_HEADER)
+    ordered: list[tuple[str, bytes]] = [(name, last.pop(name)) for name in _NEEDED_HEADERS if name in last]
+    if event is not None:
+        traces = dict(zip(_TRACE_HEADERS, (event.traceparent, event.tracestate), strict=True))
+        for name, text in traces.items():
+            last.pop(name, None)
+            if text is not None:
+                ordered.append((name, text.encode()))
+    kept = original_headers((*ordered, *last.items()))
+    if not content_type:
+        return kept
+    return (*kept, (CONTENT_TYPE_HEADER, content_type[:_CONTENT_TYPE_BYTES_MOST]))

@@ -68,29 +68,37 @@ def build(latest: dict[bytes, JournalRecord]) -> Memory:
             memory.position = position.offsets
             memory.fingerprint_keys = set(position.fingerprint_keys)
             continue
-        prefix, _, name = key.decode().partition(":")
+        prefix, _, name = key.decode(errors="replace").partition(":")
         match f"{prefix}:":
             case journal.STATE:
                 states.append((name, value))
             case journal.REQUEST:
                 requests[name] = journal.read_request_record(record)
             case journal.SEEN:
-                hour, _, number = name.partition(":")
-                blocks.append((BlockKey(int(hour), int(number)), value))
+                blocks.append((_block_key(name), journal.decode_block(name, value)))
             case journal.DEAD:
-                digest, at = bytes.fromhex(name), journal.decode_dead(name, value)
+                digest, at = journal.decode_dead(name, value)
                 memory.noticed[digest] = at
                 memory.note_dead(digest, at)
             case journal.LINE:
                 memory.lines[name] = Line(journal.decode_line(name, value))
             case _:
                 raise JournalUnreadable(
-                    f"journal record {key.decode()} is of no kind that this version knows; "
-                    "run the newer version"
+                    f"journal record {key!r} is of no kind that this version knows; run the newer version"
                 )
     memory.seen.load(blocks)
     _fill(memory, states, requests)
     return memory
+
+
+def _block_key(name: str) -> BlockKey:
+    hour, _, number = name.partition(":")
+    try:
+        return BlockKey(int(hour), int(number))
+    except ValueError as error:
+        raise JournalUnreadable(
+            f"journal record {journal.SEEN}{name} names no hour; run the version that wrote it"
+        ) from error
 
 
 def _fill(
@@ -108,7 +116,9 @@ def _fill(
         memory.take_in(entry)
         _place(memory, entry)
     ended = [entry for entry in entries if entry.saga.phase is Phase.ENDED]
-    memory.ended.extend(entry.key for entry in sorted(ended, key=lambda entry: entry.ended_at or 0))
+    memory.ended.extend(
+        entry.key for entry in sorted(ended, key=lambda entry: (entry.ended_at or 0, entry.order))
+    )
 
 
 def _entry(record: StateRecord, sealed: Sealed | None, packed: bytes) -> Entry:
@@ -132,7 +142,7 @@ def _place(memory: Memory, entry: Entry) -> None:
         return
     lane = memory.lane(entry.saga.binding_id)
     if phase is Phase.PARKED:
-        lane.parked.append(entry.key)
+        lane.parked[entry.key] = None
         return
     if phase is Phase.QUEUED:
         lane.queue.append(entry.key)
@@ -145,9 +155,7 @@ def wake_up(memory: Memory, line_of: dict[str, str]) -> None:
 
     ``line_of`` maps each saga that is stopped to its line.
     """
-    memory.ready.clear()
-    memory.held.clear()
-    memory.postponed.clear()
+    memory.forget_waits()
     for line in memory.lines.values():
         line.waiting.clear()
         line.probe = None
@@ -162,8 +170,8 @@ def wake_up(memory: Memory, line_of: dict[str, str]) -> None:
                 line_now.waiting[entry.key] = None
                 continue
         if phase in (Phase.DUE, Phase.CALLING, Phase.HELD, Phase.STOPPED):
-            memory.ready.append(entry.key)
-    memory.ready.extend(lane.queue[0] for lane in memory.lanes.values() if lane.active is None and lane.queue)
+            memory.look_at((entry.key,))
+    memory.look_at(lane.queue[0] for lane in memory.lanes.values() if lane.active is None and lane.queue)
 
 
 def check_keys(memory: Memory, vault: Vault, *, given_up: frozenset[str]) -> None:
@@ -187,7 +195,7 @@ def first_position(memory: Memory, bounds: Bounds, *, partition: int, accept_los
     """Return where to take each input from. Raises JournalLost and PositionLost."""
     position = memory.position
     if position is None:
-        if (bounds.group_committed is not None or memory.entries) and not accept_loss:
+        if (bounds.group_committed is not None or memory.entries or memory.loose) and not accept_loss:
             raise JournalLost(
                 f"partition {partition}: the group committed offset {bounds.group_committed}, and the "
                 "journal has no position: requests were taken and what became of them is lost. Restore the "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from contracts.cloudevents import UnreadableEvent, read_event
 from contracts.commands import (
+    WHY_MAX,
     CommandKind,
     DiscardRequested,
     ReplayFrom,
@@ -18,14 +19,16 @@ from contracts.commands import (
 )
 from contracts.origins import Origin
 from contracts.states import Reason, Step
-from contracts.wire import InvalidEvent
-from worker.saga.inputs import Broke, Discarded, Resumed
+from contracts.wire import InvalidEvent, clean_message
+from worker.saga.inputs import Discarded, Resumed
 from worker.saga.model import Phase
 from worker.shard import journal
+from worker.shard.vault import VaultError
 
 if TYPE_CHECKING:
     from contracts.cloudevents import IncomingEvent
     from worker.ports import Record
+    from worker.sealing.seal import Sealed
     from worker.shard.admission import Admission
     from worker.shard.driver import Driver
     from worker.shard.memory import Entry, Loose, Memory
@@ -59,6 +62,10 @@ class Commands:
         self._admission = admission
         self._vault = vault
 
+    def refuse(self, unit: Unit, record: Record, because: str) -> None:
+        """Give the verdict of a command whose handling failed inside the worker."""
+        self.take(unit, record, original=None, unable=because)
+
     def origin_needed(self, record: Record) -> Origin | None:
         """Name the record that this command needs to be read again at its origin, if there is one."""
         try:
@@ -70,8 +77,11 @@ class Commands:
             return None
         return journal.decode_meta(loose.packed).origin
 
-    def take(self, unit: Unit, record: Record, *, original: bytes | None) -> None:
-        """Take one record of ``unbinding.commands`` in; ``original`` is what stands at its origin."""
+    def take(self, unit: Unit, record: Record, *, original: bytes | None, unable: str | None = None) -> None:
+        """Take one record of ``unbinding.commands`` in; ``original`` is what stands at its letter's origin.
+
+        ``unable`` says why it cannot be served, if that is known already.
+        """
         origin = Origin(record.topic, record.partition, record.offset).text
         try:
             event = read_event(record.value, record.headers)
@@ -80,7 +90,9 @@ class Commands:
             self._record(
                 unit,
                 origin,
-                VerdictRecorded(letter=origin, ruling=Ruling.REFUSED, because=str(error), at=_moment(unit)),
+                VerdictRecorded(
+                    letter=origin, ruling=Ruling.REFUSED, because=_because(str(error)), at=_moment(unit)
+                ),
             )
             return
         entry = self._memory.entries.get(command.letter)
@@ -89,6 +101,7 @@ class Commands:
         if loose is not None:
             found = loose.record.replays
         try:
+            _demand_able(unable)
             if loose is not None:
                 self._serve_loose(unit, loose, command, original=original)
             else:
@@ -149,6 +162,8 @@ class Commands:
         discard = f"unbinding letters discard {entry.key}"
         if saga.reason in _DISCARD_ONLY:
             raise Refusal(f"a letter with the reason {saga.reason} can only be discarded", discard)
+        if entry.sealed is None or entry.sealed.key_id not in self._vault.sealing_keys:
+            raise Refusal("its sealed request cannot be opened any more: its sealing key is gone", discard)
         if saga.replays >= REPLAYS_MOST and not command.force:
             raise Refusal(
                 f"it was replayed {saga.replays} times already: another run is unlikely to end otherwise",
@@ -175,16 +190,16 @@ class Commands:
         """Read an invalid request anew: the worker's profile or version may have changed."""
         del command
         if entry.sealed is None:
-            raise Refusal("its value was not kept", f"unbinding letters discard {entry.key}")
+            raise AssertionError("the guard lets no letter without a value through")
         meta = self._driver.meta(entry)
-        value = self._vault.unseal(entry.sealed, key=entry.key)
+        value = self._unsealed(entry.sealed, key=entry.key)
         why = self._admission.plan_again(entry, value=value, meta=meta)
         if why is None:
             unit.keep_request(key=entry.key, sealed=entry.sealed, packed=entry.packed)
             self._driver.happen(unit, entry, Resumed(), causation_id=event.id)
             return
         self._driver.resume_only(unit, entry, causation_id=event.id)
-        self._driver.happen(unit, entry, Broke(reason=Reason.INVALID, message=why), causation_id=event.id)
+        self._driver.broke(unit, entry, reason=Reason.INVALID, message=why, causation_id=event.id)
 
     # --- letters without a saga -----------------------------------------------------
 
@@ -212,13 +227,28 @@ class Commands:
 
     def _value(self, loose: Loose, original: bytes | None, *, discard: str) -> bytes:
         if loose.sealed is not None:
-            return self._vault.unseal(loose.sealed, key=loose.key)
+            return self._unsealed(loose.sealed, key=loose.key)
         meta = journal.decode_meta(loose.packed)
         if original is None:
             raise Refusal(f"its value was not copied, and {meta.origin.text} is gone", discard)
         if hashlib.sha256(original).hexdigest() != meta.sha256:
             raise Refusal(f"the value at {meta.origin.text} is not the one that was parked", discard)
         return original
+
+    def _unsealed(self, sealed: Sealed, *, key: str) -> bytes:
+        try:
+            return self._vault.unseal(sealed, key=key)
+        except VaultError as error:
+            raise Refusal(str(error), f"unbinding letters discard {key}") from error
+
+
+def _demand_able(unable: str | None) -> None:
+    if unable is not None:
+        raise Refusal(_because(unable), "look at the letter again, then order anew")
+
+
+def _because(text: str) -> str:
+    return clean_message(text, max_bytes=WHY_MAX) or "no reason is known"
 
 
 def _verdict(

@@ -1,4 +1,7 @@
-"""Drives sagas: says to the pure core what happened, and puts what it decides into memory and the unit."""
+"""Drives sagas: says to the pure core what happened, and puts what it decides into memory and the unit.
+
+RequestGone    the journal has a saga and no longer its request
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from contracts.cloudevents import read_event
 from contracts.requests import RebindingRequested, UnbindingRequested, read_request
 from contracts.states import Evidence, Reason, State, Step
+from contracts.wire import ContractError, clean_message
 from worker.saga.decide import decide
 from worker.saga.inputs import (
     Answered,
@@ -35,11 +39,13 @@ from worker.saga.inputs import (
 from worker.saga.model import Phase
 from worker.saga.results import ResultClass
 from worker.shard import journal
+from worker.shard.faults import Blame
 from worker.shard.journal import LineRecord
 from worker.shard.memory import Hot, Line
+from worker.shard.vault import VaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from worker.ports import Holds
     from worker.saga.inputs import Decision, Happened
@@ -56,6 +62,10 @@ PROBE_WAITS_MS: Final = (30_000, 60_000, 120_000, 300_000, 600_000)
 """The gaps between probes of a stopped line; the last one repeats."""
 
 _COLD: Final = frozenset({Phase.QUEUED, Phase.WAITING, Phase.HELD, Phase.STOPPED, Phase.PARKED})
+
+
+class RequestGone(Exception):
+    """The journal has a saga and no longer its request: it cannot be called for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,17 +85,26 @@ class Driver:
     def __init__(self, memory: Memory, surroundings: Surroundings) -> None:
         self._memory = memory
         self._around = surroundings
+        self._closing = False
 
     # --- one thing that happened ----------------------------------------------
 
     def happen(
-        self, unit: Unit, entry: Entry, happened: Happened, *, causation_id: str | None = None
+        self,
+        unit: Unit,
+        entry: Entry,
+        happened: Happened,
+        *,
+        causation_id: str | None = None,
+        dead_at: Callable[[bytes], int | None] | None = None,
     ) -> None:
         """Let something happen to a saga, and do what follows, until it rests, waits, calls or ends.
 
+        ``dead_at`` says since when a target is dead of which the saga learns now (without it: since now).
         Raises IllegalMove, with nothing changed, where it cannot happen.
         """
-        self._apply(unit, entry, self._decide(unit, entry, happened), causation_id=causation_id)
+        decision = self._decide(unit, entry, happened)
+        self._apply(unit, entry, decision, causation_id=causation_id, dead_at=dead_at)
 
     def resume_only(self, unit: Unit, entry: Entry, *, causation_id: str | None) -> None:
         """Publish that a saga was resumed without giving it a turn: the caller parks it again."""
@@ -98,16 +117,24 @@ class Driver:
         around = self._around
         return decide(entry.saga, happened, now_at=unit.now_at, rules=around.rules, chance=around.chance())
 
-    def _apply(self, unit: Unit, entry: Entry, decision: Decision, *, causation_id: str | None) -> None:
+    def _apply(
+        self,
+        unit: Unit,
+        entry: Entry,
+        decision: Decision,
+        *,
+        causation_id: str | None,
+        dead_at: Callable[[bytes], int | None] | None = None,
+    ) -> None:
         while True:
-            self._take(unit, entry, decision, causation_id=causation_id)
+            self._take(unit, entry, decision, causation_id=causation_id, dead_at=dead_at)
             match decision.action:
                 case Ask(step=step):
-                    obstacle = self._obstacle(unit, entry, step)
-                    if obstacle is None:
+                    found = self._before(unit, entry, step)
+                    if found is None:
                         self._memory.postponed[entry.key] = None
                         return
-                    decision = self._decide(unit, entry, obstacle)
+                    decision = self._decide(unit, entry, found)
                     continue
                 case Perform(call=call):
                     # A later decision of the same unit replaces it.
@@ -126,7 +153,15 @@ class Driver:
                 entry.cool()
             return
 
-    def _take(self, unit: Unit, entry: Entry, decision: Decision, *, causation_id: str | None) -> None:
+    def _take(
+        self,
+        unit: Unit,
+        entry: Entry,
+        decision: Decision,
+        *,
+        causation_id: str | None,
+        dead_at: Callable[[bytes], int | None] | None = None,
+    ) -> None:
         """Put a decision into memory and unit; a call that no longer counts is let go."""
         before = entry.saga
         entry.saga = decision.saga
@@ -136,17 +171,19 @@ class Driver:
         if decision.transitions:
             unit.publish(entry.saga, decision.transitions, meta=self.meta(entry), causation_id=causation_id)
         if entry.saga.done != before.done:
-            self._note_dead(unit, entry)
+            self._note_dead(unit, entry, dead_at)
         self._keep_places(entry, before_phase=before.phase)
 
-    def _note_dead(self, unit: Unit, entry: Entry) -> None:
+    def _note_dead(self, unit: Unit, entry: Entry, dead_at: Callable[[bytes], int | None] | None) -> None:
+        """Note what died, and when: a later moment than the true one would bury what was bound again."""
         known = {digest for digest, _ in entry.dead}
-        fresh = tuple(
-            (target.digest, unit.now_at) for target in entry.saga.dead_targets() if target.digest not in known
-        )
-        entry.dead += fresh
-        for digest, at in fresh:
-            self._memory.note_dead(digest, at)
+        for target in entry.saga.dead_targets():
+            if target.digest in known:
+                continue
+            since = None if dead_at is None else dead_at(target.digest)
+            at = unit.now_at if since is None else since
+            entry.dead += ((target.digest, at),)
+            self._memory.note_dead(target.digest, at)
 
     def _keep_places(self, entry: Entry, *, before_phase: Phase) -> None:
         """Keep the maps of held and stopped sagas, and of calls, true to the phase."""
@@ -166,6 +203,10 @@ class Driver:
                 line_now.waiting[key] = None
         if before_phase is Phase.CALLING:
             self._let_go(entry)
+        if phase not in (Phase.DUE, Phase.CALLING):
+            for line in memory.lines.values():
+                if line.probe == key:
+                    line.probe = None
 
     def _let_go(self, entry: Entry) -> None:
         under_way = entry.call
@@ -177,6 +218,13 @@ class Driver:
             under_way.task.cancel()
 
     # --- before a call ----------------------------------------------------------
+
+    def _before(self, unit: Unit, entry: Entry, step: Step) -> Begin | HoldFound | LineFound | Broke | None:
+        """Say what stands before the call; a request that cannot be opened is parked, and stops nobody."""
+        try:
+            return self._obstacle(unit, entry, step)
+        except (VaultError, ContractError, RequestGone) as error:
+            return _broke(Reason.CRASHED, str(error))
 
     def _obstacle(self, unit: Unit, entry: Entry, step: Step) -> Begin | HoldFound | LineFound | None:
         """Say what stands before the call; ``None`` while it is not known what is held."""
@@ -191,7 +239,7 @@ class Driver:
             now_at=unit.now_at,
         )
         if until is not None:
-            memory.held[entry.key] = until
+            memory.hold(entry.key, until)
             return HoldFound()
         name = self._around.line_of(step)
         line = memory.lines.get(name)
@@ -203,10 +251,13 @@ class Driver:
         return LineFound()
 
     def request(self, entry: Entry) -> UnbindingRequested | RebindingRequested:
-        """Return the saga's request, opened if it was cold. Raises VaultError and contract errors."""
+        """Return the saga's request, opened if it was cold.
+
+        Raises RequestGone, VaultError and ContractError.
+        """
         if entry.hot is None:
             if entry.sealed is None:
-                raise ValueError(f"saga {entry.key} has no request: it is {entry.saga.phase}")
+                raise RequestGone("its request is not in the journal any more")
             value = self._around.vault.unseal(entry.sealed, key=entry.key)
             request = read_request(read_event(value, self.meta(entry).headers))
             if isinstance(request, UnbindingRequested):
@@ -248,9 +299,21 @@ class Driver:
         entry.call = None
         self.happen(unit, entry, NotBegunYet())
 
-    def broke(self, unit: Unit, entry: Entry, *, reason: Reason, message: str) -> None:
-        """Park a saga whose handling failed inside the worker."""
-        self.happen(unit, entry, Broke(reason=reason, message=message))
+    def broke(
+        self,
+        unit: Unit,
+        entry: Entry,
+        *,
+        reason: Reason,
+        message: str,
+        begun: bool = True,
+        causation_id: str | None = None,
+    ) -> None:
+        """Park a saga that cannot go on here; the message is cleaned.
+
+        ``begun``: bytes of a call under way may have left.
+        """
+        self.happen(unit, entry, _broke(reason, message, begun=begun), causation_id=causation_id)
 
     # --- lines --------------------------------------------------------------------
 
@@ -280,20 +343,32 @@ class Driver:
         del self._memory.lines[under_way.line]
         unit.keep_line(under_way.line, None)
         unit.note("line.opened", line=under_way.line)
-        self._memory.ready.extend(line.waiting)
+        self._memory.look_at(line.waiting)
 
-    def probe_lines(self, unit: Unit) -> None:
-        """Let the oldest saga of each stopped line try it, where a probe is due."""
-        for line in tuple(self._memory.lines.values()):
-            if line.probe is not None and not self._probes(line.probe):
-                line.probe = None
-            if line.probe is None and line.waiting and unit.now_at >= line.record.probe_at:
-                oldest = min(line.waiting, key=lambda key: self._memory.entries[key].order)
-                self.happen(unit, self._memory.entries[oldest], LineTried())
+    def next_probe(self) -> int | None:
+        """Return when the next stopped line is to be tried; not while it is unknown what is held."""
+        if not self._memory.lines or not self._around.holds.known():
+            return None
+        return min(
+            (line.record.probe_at for line in self._memory.lines.values() if line.waiting and not line.probe),
+            default=None,
+        )
 
-    def _probes(self, key: str) -> bool:
-        entry = self._memory.entries.get(key)
-        return entry is not None and entry.saga.phase in (Phase.DUE, Phase.CALLING)
+    def probes(self, *, now_at: int) -> list[Entry]:
+        """Name the sagas that try a stopped line now: the oldest of each where a probe is due."""
+        due_at = self.next_probe()
+        if due_at is None or due_at > now_at:
+            return []
+        memory = self._memory
+        return [
+            memory.entries[min(line.waiting, key=lambda key: memory.entries[key].order)]
+            for line in memory.lines.values()
+            if line.waiting and line.probe is None and now_at >= line.record.probe_at
+        ]
+
+    def try_line(self, unit: Unit, entry: Entry) -> None:
+        """Let a stopped saga try whether its line works again."""
+        self.happen(unit, entry, LineTried())
 
     # --- time and holds -------------------------------------------------------------
 
@@ -318,9 +393,15 @@ class Driver:
                 return
 
     def _look_at_hold(self, unit: Unit, entry: Entry) -> None:
-        holds, request = self._around.holds, self.request(entry)
+        holds = self._around.holds
         if not holds.known():
             self._memory.postponed[entry.key] = None
+            return
+        self._memory.postponed.pop(entry.key, None)
+        try:
+            request = self.request(entry)
+        except (VaultError, ContractError, RequestGone) as error:
+            self.happen(unit, entry, _broke(Reason.CRASHED, str(error)))
             return
         until = holds.held_until(
             step=_step(entry),
@@ -331,7 +412,7 @@ class Driver:
         if until is None:
             self.happen(unit, entry, HoldEnded())
         else:
-            self._memory.held[entry.key] = until
+            self._memory.hold(entry.key, until)
             entry.cool()
 
     # --- lanes ------------------------------------------------------------------------
@@ -348,7 +429,8 @@ class Driver:
                 return
             entry = memory.entries[lane.queue.pop(0)]
             lane.active = entry.key
-            self._turn(unit, entry)
+            with Blame(entry.key):
+                self._turn(unit, entry)
 
     def _turn(self, unit: Unit, entry: Entry) -> None:
         saga = entry.saga
@@ -357,7 +439,8 @@ class Driver:
             for target in saga.targets
             if self._memory.known_dead(target, requested_at=saga.requested_at)
         )
-        self.happen(unit, entry, Turn(dead=dead, inherited=self._inheritance(entry)))
+        turn = Turn(dead=dead, inherited=self._inheritance(entry))
+        self.happen(unit, entry, turn, dead_at=self._memory.dead_since)
 
     def _inheritance(self, entry: Entry) -> Inheritance | None:
         """Collect what parked sagas of the lane attempted on this saga's targets."""
@@ -386,7 +469,7 @@ class Driver:
         unit.write_letter(entry, meta=self.meta(entry), transition=decision.transitions[-1], message=message)
         unit.park_note(entry, reason, message)
         lane = memory.leave_lane(entry)
-        lane.parked.append(entry.key)
+        lane.parked[entry.key] = None
         entry.lettered = True
         memory.count_out(entry)
         entry.cool()
@@ -423,16 +506,25 @@ class Driver:
         memory.retire(entry, now_at=unit.now_at)
         if saga.state is State.OFFERED:
             self._mark_offered(unit, lane.parked)
-        if saga.state is State.UNBOUND:
-            for key in tuple(lane.parked):
-                self._close_if_dead(unit, memory.entries[key])
+        if saga.state is State.UNBOUND and not self._closing:
+            self._close_parked(unit, tuple(lane.parked))
         self.give_turn(unit, saga.binding_id)
 
-    def _mark_offered(self, unit: Unit, parked: list[str]) -> None:
+    def _mark_offered(self, unit: Unit, parked: Iterable[str]) -> None:
         for key in parked:
             entry = self._memory.entries[key]
-            entry.offered_since = True
-            unit.touch(entry)
+            if not entry.offered_since:
+                entry.offered_since = True
+                unit.touch(entry)
+
+    def _close_parked(self, unit: Unit, parked: tuple[str, ...]) -> None:
+        """Close those that want nothing else, in one look: each end would look at all the others again."""
+        self._closing = True
+        try:
+            for key in parked:
+                self._close_if_dead(unit, self._memory.entries[key])
+        finally:
+            self._closing = False
 
     def _close_if_dead(self, unit: Unit, entry: Entry) -> None:
         """Close a parked saga whose targets are all dead now; a notice to the hub is still owed."""
@@ -440,20 +532,25 @@ class Driver:
         if not saga.targets or saga.step is Step.NOTIFY_HUB:
             return
         if all(self._memory.known_dead(target, requested_at=saga.requested_at) for target in saga.targets):
-            self.died(unit, entry, frozenset(saga.targets), Evidence.ALREADY_UNBOUND)
+            happened = Died(targets=frozenset(saga.targets), evidence=Evidence.ALREADY_UNBOUND)
+            self.happen(unit, entry, happened, dead_at=self._memory.dead_since)
 
     def died(
         self,
         unit: Unit,
         entry: Entry,
         targets: frozenset[Target],
-        evidence: Evidence,
         *,
-        causation_id: str | None = None,
+        at: int,
+        causation_id: str,
     ) -> None:
-        """Tell a saga that targets of it are dead; a letter that has lost its cause goes."""
-        happened = Died(targets=targets, evidence=evidence)
-        self.happen(unit, entry, happened, causation_id=causation_id)
+        """Tell a saga that targets of it are dead since ``at``; a letter that has lost its cause goes."""
+        happened = Died(targets=targets, evidence=Evidence.NOTICE)
+        self.happen(unit, entry, happened, causation_id=causation_id, dead_at=lambda _: at)
+
+
+def _broke(reason: Reason, message: str, *, begun: bool = True) -> Broke:
+    return Broke(reason=reason, message=clean_message(message), begun=begun)
 
 
 def _step(entry: Entry) -> Step:

@@ -18,6 +18,7 @@ from contracts.states import Evidence, Reason, State, Step
 from worker.ports import Input
 from worker.saga.model import Kind, Phase, RequestRef, Saga, Target, TargetKind
 from worker.sealing.seal import Sealed
+from worker.shard.seen import ENTRY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,7 +178,8 @@ def encode_state(record: StateRecord) -> bytes:
         ("end", record.ended_at),
         ("off", record.offered_since),
     )
-    found.update((name, content) for name, content in optional if content)
+    # Left out is what decodes to the same again: zero of a moment is no absence.
+    found |= {name: content for name, content in optional if content or (content == 0 and name in _MOMENTS)}
     return orjson.dumps(found)
 
 
@@ -195,6 +197,7 @@ def decode_state(key: str, value: bytes) -> StateRecord | LetterRecord:
         ) from error
 
 
+_MOMENTS: Final = frozenset({"exp", "ds", "cf", "pa", "due", "al", "fp", "end"})
 _KNOWN: Final = frozenset(
     [
         *("v", "b", "p", "s", "n", "o", "plan", "r", "at", "x", "k", "exp", "st", "d", "e", "a", "w"),
@@ -320,7 +323,7 @@ def read_request_record(record: JournalRecord) -> tuple[Sealed | None, bytes]:
     headers = dict(record.headers)
     meta = headers.get(META_HEADER)
     if meta is None or record.value is None:
-        raise JournalUnreadable(f"journal record {record.key.decode()} has no {META_HEADER} header")
+        raise JournalUnreadable(f"journal record {record.key!r} has no {META_HEADER} header")
     key_id = headers.get(SEALED_WITH_HEADER)
     sealed = None if key_id is None else Sealed(key_id=key_id.decode(), value=record.value)
     return sealed, meta
@@ -342,9 +345,14 @@ def encode_line(line: LineRecord) -> bytes:
 def decode_line(name: str, value: bytes) -> LineRecord:
     """Return a stopped line. Raises JournalUnreadable."""
     found = _object(value, LINE + name)
-    return LineRecord(
-        stopped_at=found["at"], probe_at=found["probe"], probes=found["n"], code=found.get("code")
-    )
+    try:
+        return LineRecord(
+            stopped_at=found["at"], probe_at=found["probe"], probes=found["n"], code=found.get("code")
+        )
+    except KeyError as error:
+        raise JournalUnreadable(
+            f"journal record {LINE}{name} lacks a member; run the version that wrote it"
+        ) from error
 
 
 def encode_dead(at: int) -> bytes:
@@ -352,9 +360,24 @@ def encode_dead(at: int) -> bytes:
     return orjson.dumps({"v": VERSION, "at": at})
 
 
-def decode_dead(name: str, value: bytes) -> int:
-    """Return since when it is dead (ms since the Unix epoch)."""
-    return int(_object(value, DEAD + name)["at"])
+def decode_dead(name: str, value: bytes) -> tuple[bytes, int]:
+    """Return a dead target's digest, and since when it is dead (ms since the Unix epoch)."""
+    found = _object(value, DEAD + name)
+    try:
+        return bytes.fromhex(name), int(found["at"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise JournalUnreadable(
+            f"journal record {DEAD}{name} is garbled; run the version that wrote it"
+        ) from error
+
+
+def decode_block(name: str, value: bytes) -> bytes:
+    """Return a block of what is remembered. Raises JournalUnreadable."""
+    if len(value) % ENTRY_BYTES:
+        raise JournalUnreadable(
+            f"journal record {SEEN}{name} is no whole number of entries; run the version that wrote it"
+        )
+    return value
 
 
 def _object(value: bytes, what: str) -> dict[str, Any]:

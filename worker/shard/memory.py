@@ -55,10 +55,12 @@ class Entry:
     offered_since: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def key(self) -> str:
-        """The saga's id: its key in the journal and among the letters."""
-        return self.saga.saga_id
+    key: str = field(init=False)
+    """The saga's id: its key in the journal and among the letters."""
+
+    def __post_init__(self) -> None:
+        """Keep the key: it is asked for more often than anything else."""
+        self.key = self.saga.saga_id
 
     @property
     def weight(self) -> int:
@@ -87,7 +89,8 @@ class Lane:
 
     active: str | None = None
     queue: list[str] = field(default_factory=list)
-    parked: list[str] = field(default_factory=list)
+    parked: dict[str, None] = field(default_factory=dict)
+    """In order; a binding can have thousands of letters, so that a list would be too slow to leave."""
 
     @property
     def empty(self) -> bool:
@@ -117,8 +120,8 @@ class Memory:
         self.lines: dict[str, Line] = {}
         self.held: dict[str, int] = {}
         """Sagas under a hold, and when it ends (ms since the Unix epoch)."""
-        self.ready: deque[str] = deque()
-        """Sagas to be looked at again, some at a time: after a hold, a stopped line, a restore."""
+        self.ready: dict[str, None] = {}
+        """Sagas to be looked at again, in order, some at a time: after a hold, a stopped line, a restore."""
         self.postponed: dict[str, None] = {}
         """Sagas whose call is due while it is not known what is held."""
         self.seen = Seen()
@@ -134,6 +137,7 @@ class Memory:
         self._by_request: dict[bytes, str] = {}
         self._by_target: dict[bytes, list[str]] = {}
         self._timers: list[tuple[int, str]] = []
+        self._hold_ends: list[tuple[int, str]] = []
 
     # --- sagas ----------------------------------------
 
@@ -182,6 +186,13 @@ class Memory:
         """Note that a saga answers this request."""
         self._by_request[digest] = saga_id
 
+    def renamed(self, entry: Entry, digest: bytes) -> None:
+        """Note that a saga's one request is known by another digest now."""
+        for ref in entry.saga.requests:
+            if self._by_request.get(ref.digest) == entry.key:
+                del self._by_request[ref.digest]
+        self._by_request[digest] = entry.key
+
     def retire(self, entry: Entry, *, now_at: int) -> None:
         """Note that a saga ended: what was kept for its calls goes, its name waits for a block."""
         entry.ended_at = now_at
@@ -204,8 +215,7 @@ class Memory:
                 if not owners:
                     del self._by_target[target.digest]
         for digest, _ in entry.dead:
-            if digest not in self._by_target and digest not in self.noticed:
-                self.dead.pop(digest, None)
+            self.count_dead(digest)
 
     def by_request(self, digests: Iterable[bytes]) -> Entry | None:
         """Return the saga that answers a request known by one of these digests."""
@@ -229,6 +239,16 @@ class Memory:
     def note_dead(self, digest: bytes, at: int) -> None:
         """Note a dead target; the latest moment counts."""
         self.dead[digest] = max(at, self.dead.get(digest, 0))
+
+    def count_dead(self, digest: bytes) -> None:
+        """See anew since when a target is dead: a block took over one of those who knew."""
+        moments = [at for owner in self.owners(digest) for known, at in owner.dead if known == digest]
+        if digest in self.noticed:
+            moments.append(self.noticed[digest])
+        if moments:
+            self.dead[digest] = max(moments)
+        else:
+            self.dead.pop(digest, None)
 
     def dead_since(self, digest: bytes) -> int | None:
         """Return since when a target is known to be dead."""
@@ -265,8 +285,7 @@ class Memory:
             lane.active = None
         if entry.key in lane.queue:
             lane.queue.remove(entry.key)
-        if entry.key in lane.parked:
-            lane.parked.remove(entry.key)
+        lane.parked.pop(entry.key, None)
         return lane
 
     def drop_if_empty(self, binding_id: str) -> None:
@@ -274,6 +293,50 @@ class Memory:
         lane = self.lanes.get(binding_id)
         if lane is not None and lane.empty:
             del self.lanes[binding_id]
+
+    # --- those to be looked at again ------------------------------------------
+
+    def look_at(self, keys: Iterable[str]) -> None:
+        """Have these sagas looked at again, each once."""
+        self.ready.update(dict.fromkeys(keys))
+
+    def next_ready(self) -> Entry | None:
+        """Take the next saga to be looked at again."""
+        while self.ready:
+            key = next(iter(self.ready))
+            del self.ready[key]
+            entry = self.entries.get(key)
+            if entry is not None:
+                return entry
+        return None
+
+    def hold(self, key: str, until: int) -> None:
+        """Note that a saga is under a hold, and when that ends."""
+        if self.held.get(key) != until:
+            self.held[key] = until
+            heapq.heappush(self._hold_ends, (until, key))
+
+    def next_hold_end(self) -> int | None:
+        """Return when the next hold ends (ms since the Unix epoch)."""
+        ends = self._hold_ends
+        while ends and self.held.get(ends[0][1]) != ends[0][0]:
+            heapq.heappop(ends)
+        return ends[0][0] if ends else None
+
+    def release(self, *, now_at: int) -> None:
+        """Have the sagas whose hold has ended looked at again; a hold that was made longer keeps them."""
+        while (at := self.next_hold_end()) is not None and at <= now_at:
+            key = heapq.heappop(self._hold_ends)[1]
+            del self.held[key]
+            self.ready[key] = None
+
+    def forget_waits(self) -> None:
+        """Forget timers and who waits for what, to be set anew."""
+        self.ready.clear()
+        self.held.clear()
+        self.postponed.clear()
+        self._timers.clear()
+        self._hold_ends.clear()
 
     # --- timers -------------------------------------------------------------
 

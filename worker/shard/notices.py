@@ -12,7 +12,7 @@ from contracts.dead_letters import BROADCAST_FROM_HEADER, FORWARDED_FROM_HEADER,
 from contracts.notices import TOKEN_CANCELED, TokenCanceled, read_notice
 from contracts.origins import Origin
 from contracts.requests import SEALED_TOKEN_PREFIX
-from contracts.states import Evidence, Reason
+from contracts.states import Reason
 from contracts.topics import LogicalTopic, partition_of
 from contracts.wire import InvalidEvent
 from worker.ports import Write
@@ -64,6 +64,7 @@ class Notices:
         try:
             event = read_event(value, record.headers)
             notice = self._clear(read_notice(event))
+            named = self._named(notice)
         except UnreadableEvent as error:
             self._admission.park_notice(unit, record, Reason.UNREADABLE, str(error))
             return
@@ -78,12 +79,10 @@ class Notices:
         elif not self._was_broadcast(record):
             others = tuple(p for p in range(self._rules.partitions) if p != self._rules.partition)
             self._pass_on(unit, record, event, notice, partitions=others, header=BROADCAST_FROM_HEADER)
-        self.apply(unit, notice, event_id=event.id)
+        self._apply(unit, named, at=min(notice.at_ms, unit.now_at), event_id=event.id)
 
-    def apply(self, unit: Unit, notice: TokenCanceled, *, event_id: str) -> None:
-        """Make what the notice names dead in this shard."""
-        at = min(notice.at_ms, unit.now_at)
-        for dead in self._named(notice):
+    def _apply(self, unit: Unit, named: list[_Dead], *, at: int, event_id: str) -> None:
+        for dead in named:
             owned = False
             for digest in dead.digests:
                 for entry in tuple(self._memory.owners(digest)):
@@ -91,15 +90,11 @@ class Notices:
                     if dead.kind is TargetKind.AGREEMENT and at < saga.requested_at:
                         # It speaks of an agreement that was ended and made anew before this request.
                         continue
-                    owned = True
                     if saga.phase is not Phase.ENDED:
-                        self._driver.died(
-                            unit,
-                            entry,
-                            frozenset({Target(dead.kind, digest)}),
-                            Evidence.NOTICE,
-                            causation_id=event_id,
-                        )
+                        target = frozenset({Target(dead.kind, digest)})
+                        self._driver.died(unit, entry, target, at=at, causation_id=event_id)
+                    # One that ended without it (refused, lapsed, discarded) does not keep the evidence.
+                    owned = owned or any(known == digest for known, _ in entry.dead)
             if not owned:
                 self._remember(unit, dead, at=at)
 

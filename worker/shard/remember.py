@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from worker.shard.seen import pack
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 BLOCK_SAGAS: Final = 256
 """Ended sagas that make a block worth writing."""
+BLOCK_NOTICED: Final = 2_048
+"""Noticed targets that make a block worth writing, and at most in one: it must stay small enough to write."""
 BLOCK_WAIT_MS: Final = 600_000
 """How long an ended saga waits for others, at most."""
 
@@ -29,16 +32,19 @@ class Remembering:
 
 def block_due_at(memory: Memory) -> int | None:
     """Return when the next block is to be written (ms since the Unix epoch), if anything waits for one."""
-    if not memory.ended:
-        return None
-    oldest = memory.entries[memory.ended[0]].ended_at or 0
-    return oldest if len(memory.ended) >= BLOCK_SAGAS else oldest + BLOCK_WAIT_MS
+    moments: list[int] = []
+    if memory.ended:
+        oldest = memory.entries[memory.ended[0]].ended_at or 0
+        moments.append(oldest if len(memory.ended) >= BLOCK_SAGAS else oldest + BLOCK_WAIT_MS)
+    if len(memory.noticed) >= BLOCK_NOTICED:
+        moments.append(0)
+    return min(moments, default=None)
 
 
 def write_block(unit: Unit, memory: Memory) -> None:
     """Take ended sagas and noticed targets over into a block, in one unit with their tombstones."""
     taken = [memory.entries[memory.ended.popleft()] for _ in range(min(BLOCK_SAGAS, len(memory.ended)))]
-    noticed = {digest: at for digest, at in memory.noticed.items() if at <= unit.now_at}
+    noticed = dict(islice(memory.noticed.items(), BLOCK_NOTICED))
     key = memory.seen.next_key(now_at=unit.now_at)
     block = pack([*_digests(taken), *noticed.items()])
     memory.seen.add(key, block)
@@ -50,8 +56,7 @@ def write_block(unit: Unit, memory: Memory) -> None:
     for digest in noticed:
         unit.keep_dead(digest, None)
         del memory.noticed[digest]
-        if not memory.has_target(digest):
-            memory.dead.pop(digest, None)
+        memory.count_dead(digest)
 
 
 def forget_oldest(unit: Unit, memory: Memory, remembering: Remembering) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,16 +32,27 @@ class BlockKey:
         return f"seen:{self.hour}:{self.number}"
 
 
+@dataclass(slots=True)
+class _Hour:
+    """The blocks of one hour, and how many of each bucket's entries are theirs."""
+
+    hour: int
+    blocks: list[BlockKey] = field(default_factory=list)
+    counts: array[int] = field(default_factory=lambda: array("I", bytes(4 * _BUCKETS)))
+
+
 class Seen:
     """The blocks of one shard, searchable by digest.
 
     Entries lie in 4,096 buckets by the head of their digest: bytes and not objects, so that an entry costs
-    about its 20 bytes. A search is one scan of one bucket in C.
+    about its 20 bytes. A search is one scan of one bucket in C. Blocks come in the order of their hours, so
+    that the oldest hour is the head of each bucket: forgetting cuts it off, and exactly what the journal's
+    remaining blocks hold stays.
     """
 
     def __init__(self) -> None:
         self._buckets: list[bytearray | None] = [None] * _BUCKETS
-        self._blocks: deque[BlockKey] = deque()
+        self._hours: deque[_Hour] = deque()
         self._count = 0
         self._next = BlockKey(0, 0)
 
@@ -54,7 +66,7 @@ class Seen:
 
     def oldest_hour(self) -> int | None:
         """Return the hour of the oldest block: the horizon of what is remembered."""
-        return self._blocks[0].hour if self._blocks else None
+        return self._hours[0].hour if self._hours else None
 
     def next_key(self, *, now_at: int) -> BlockKey:
         """Return a name that no block has had; hours never go back, even if the clock does."""
@@ -64,12 +76,16 @@ class Seen:
 
     def add(self, key: BlockKey, block: bytes) -> None:
         """Take in a block; blocks come in the order of their keys, or are sorted by ``load``."""
-        self._blocks.append(key)
+        if not self._hours or self._hours[-1].hour != key.hour:
+            self._hours.append(_Hour(key.hour))
+        hour = self._hours[-1]
+        hour.blocks.append(key)
         self._next = max(self._next, BlockKey(key.hour, key.number + 1))
         for at in range(0, len(block), ENTRY_BYTES):
             entry = block[at : at + ENTRY_BYTES]
             index = _bucket(entry)
             bucket = self._buckets[index]
+            hour.counts[index] += 1
             if bucket is None:
                 self._buckets[index] = bytearray(entry)
             else:
@@ -103,20 +119,16 @@ class Seen:
         hour = self.oldest_hour()
         if hour is None or ((hour + 1) * HOUR_MS > horizon_at and self.size <= most_bytes):
             return []
-        return [key for key in self._blocks if key.hour == hour]
+        return list(self._hours[0].blocks)
 
     def forget(self, hour: int) -> None:
-        """Drop what was remembered up to the end of this hour, with its blocks.
-
-        An entry may lie in a later block than its moment says, and is forgotten with its moment: then a
-        target counts as not known to be dead, and is called, which is the safe side.
-        """
-        while self._blocks and self._blocks[0].hour <= hour:
-            self._blocks.popleft()
-        end = (hour + 1) * HOUR_MS
-        for bucket in self._buckets:
-            if bucket:
-                self._count -= _cut_before(bucket, end)
+        """Drop the blocks up to this hour, and what they remembered."""
+        while self._hours and self._hours[0].hour <= hour:
+            for index, count in enumerate(self._hours.popleft().counts):
+                bucket = self._buckets[index]
+                if count and bucket is not None:
+                    del bucket[: count * ENTRY_BYTES]
+                    self._count -= count
 
 
 def pack(entries: Iterable[tuple[bytes, int]]) -> bytes:
@@ -132,12 +144,3 @@ def unpack(block: bytes) -> Iterator[tuple[bytes, int]]:
 
 def _bucket(entry: bytes) -> int:
     return (entry[0] << 4) | (entry[1] >> 4)
-
-
-def _cut_before(bucket: bytearray, end_at: int) -> int:
-    """Cut the entries before a moment off the head: they come about in order, the rest needs no look."""
-    end = 0
-    while end < len(bucket) and _MOMENT.unpack_from(bucket, end + DIGEST_BYTES)[0] * _SECOND_MS < end_at:
-        end += ENTRY_BYTES
-    del bucket[:end]
-    return end // ENTRY_BYTES

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -27,13 +26,15 @@ from worker.shard.calls import CallUnderWay, Came
 from worker.shard.claim import ShardClosed
 from worker.shard.commands import Commands
 from worker.shard.driver import Driver, Surroundings
+from worker.shard.faults import Blame, HandlingFailed
+from worker.shard.inbox import Inbox
 from worker.shard.journal import JournalUnreadable
 from worker.shard.notices import Notices
 from worker.shard.remember import Remembering, block_due_at, forget_oldest, write_block
 from worker.shard.unit import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from worker.ports import Feed, Hub, Lease, Log, Observer, Record
     from worker.saga.plan import Profile
@@ -46,6 +47,8 @@ FIRST_GAP_MS: Final = 50
 """The gap before the first new try after a local crash; it grows fourfold."""
 FENCED_GAP_MS: Final = 3_000
 """The gap before a fenced shard looks at its lease: longer than the lease's own interval."""
+COMMANDS_GAP_MS: Final = 30_000
+"""How long commands wait when a verdict could not be written."""
 SINGLES: Final = 100
 """How many inputs are committed one by one after a deterministic failure."""
 _TICK_MS: Final = 1_000
@@ -61,15 +64,6 @@ class ShardState(StrEnum):
     DRAINING = "draining"
 
 
-class HandlingFailed(Exception):
-    """Our own handling of one input raised; ``key`` names the input."""
-
-    def __init__(self, key: str, error: Exception) -> None:
-        super().__init__(f"handling {key} raised {type(error).__name__}")
-        self.key = key
-        self.error = error
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardOptions:
     """The numbers of a shard. Durations in milliseconds."""
@@ -82,9 +76,13 @@ class ShardOptions:
     live_sagas: int = 50_000
     live_bytes: int = 256 * 1024 * 1024
     inbox: int = 2_000
-    """Records taken from the feed and not yet decided, at most about."""
+    """Records of one input taken from the feed and not yet decided, at most about."""
+    inbox_bytes: int = 32 * 1024 * 1024
+    """Bytes of their values, at most about."""
     batch: int = 500
     """Inputs of each kind in one unit, at most."""
+    unit_bytes: int = 4 * 1024 * 1024
+    """Bytes after which a unit takes no more: a transaction must end well before its time-out."""
     drain_ms: int = 6_000
     """How long calls in flight may take to end when the shard lets go: longer than one attempt."""
     retry_ms: int = 5_000
@@ -134,7 +132,7 @@ class Shard:
         self._task: asyncio.Task[None] | None = None
         self._wanted = False
         self._bell = asyncio.Event()
-        self._inbox: dict[Input, deque[Record]] = {name: deque() for name in Input}
+        self._inbox: dict[Input, Inbox] = {name: Inbox() for name in Input}
         self._came: deque[Came] = deque()
         self._calls: set[CallUnderWay] = set()
         self._paused = False
@@ -144,6 +142,8 @@ class Shard:
         self._failures = 0
         self._fenced = False
         self._last_input: str | None = None
+        self._last_is_command = False
+        self._commands_from = 0
         self._culprits: dict[str, tuple[Reason, str]] = {}
         self._holds_moved = False
 
@@ -176,14 +176,21 @@ class Shard:
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"shard-{self._options.partition}"
             )
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Start again if the partition came back while the shard was letting go."""
+        if self._wanted and task is self._task:
+            self.start()
 
     def offer(self, records: Sequence[Record]) -> None:
         """Take records from the feed; a shard that is not open drops them, and seeks when it opens."""
         if self._state is not ShardState.OPEN:
             return
+        options = self._options
         for record in records:
-            self._inbox[record.input].append(record)
-        if len(self._inbox[Input.REQUESTS]) >= self._options.inbox:
+            self._inbox[record.input].put(record, most=options.inbox, most_bytes=options.inbox_bytes)
+        if self._inbox[Input.REQUESTS].full(most=options.inbox, most_bytes=options.inbox_bytes):
             self._press()
         self._bell.set()
 
@@ -205,7 +212,6 @@ class Shard:
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
-        self._state = ShardState.CLOSED
 
     async def close(self) -> None:
         """Drain, and drop memory and producer."""
@@ -220,7 +226,8 @@ class Shard:
             while self._wanted:
                 if await self._live_once():
                     return
-                await self._rest()
+                if self._wanted:
+                    await self._rest()
         finally:
             await self._cut_calls()
             self._state = ShardState.CLOSED
@@ -273,6 +280,12 @@ class Shard:
                 self._why = str(error)
             self._crash("transaction.split", error)
             return
+        if culprit in self._culprits and self._last_is_command:
+            # Its verdict cannot be written now. A command has no letter: it waits, requests go on.
+            del self._culprits[culprit]
+            self._commands_from = self._clock() + COMMANDS_GAP_MS
+            self._crash("transaction.split", error)
+            return
         if culprit in self._culprits:
             # Not even its letter can be written: stay closed for a while, and begin anew.
             self._culprits.clear()
@@ -304,7 +317,7 @@ class Shard:
             await self._lease.wait()
             return
         self._failures += 1
-        gap_ms = min(self._options.retry_ms, FIRST_GAP_MS * 4 ** (self._failures - 1))
+        gap_ms = min(self._options.retry_ms, FIRST_GAP_MS * 4 ** min(self._failures - 1, 8))
         await asyncio.sleep((self._options.retry_ms if self._why is not None else gap_ms) / 1000)
 
     # --- claim ------------------------------------------------------------------------
@@ -326,12 +339,10 @@ class Shard:
                 memory, bounds, partition=partition, accept_loss=self._options.accept_loss
             )
             observer.log("shard.restored", partition=partition, sagas=len(memory.entries))
-            fresh_key = self._vault.fingerprint_key not in memory.fingerprint_keys
-            if memory.position != position or fresh_key:
-                memory.position = position
-                memory.fingerprint_keys = (memory.fingerprint_keys - self._options.given_up_keys) | {
-                    self._vault.fingerprint_key
-                }
+            given_up = self._options.given_up_keys - self._vault.fingerprint_keys
+            named = (memory.fingerprint_keys - given_up) | {self._vault.fingerprint_key}
+            if memory.position != position or memory.fingerprint_keys != named:
+                memory.position, memory.fingerprint_keys = position, named
                 await self._write_position(memory)
         else:
             observer.log("shard.kept", partition=partition)
@@ -340,6 +351,7 @@ class Shard:
             raise AssertionError("a claimed shard has a position")
         claim.wake_up(memory, self._stopped_lines(memory))
         self._build(memory)
+        self._doom(memory)
         self._clear_inboxes()
         self._came.clear()
         self._taken = dict(memory.position)
@@ -370,6 +382,17 @@ class Shard:
             for entry in memory.entries.values()
             if entry.saga.phase is Phase.STOPPED and entry.saga.step is not None
         }
+
+    def _doom(self, memory: Memory) -> None:
+        """List the sagas whose sealing key was given up: they are parked before anything else."""
+        gone = self._options.given_up_keys - self._vault.sealing_keys
+        if not gone:
+            return
+        for entry in memory.entries.values():
+            parked = entry.saga.phase in (Phase.PARKED, Phase.ENDED)
+            if not parked and entry.sealed is not None and entry.sealed.key_id in gone:
+                message = f"sealing key {entry.sealed.key_id} was given up: its request cannot be opened"
+                self._culprits[entry.key] = (Reason.CRASHED, message)
 
     def _build(self, memory: Memory) -> None:
         rules = AdmissionRules(
@@ -425,7 +448,10 @@ class Shard:
         due_at = self._next_at(memory)
         return (
             bool(self._came)
-            or any(self._inbox.values())
+            or any(key in memory.entries for key in self._culprits)
+            or bool(self._inbox[Input.REQUESTS])
+            or bool(self._inbox[Input.NOTICES])
+            or (bool(self._inbox[Input.COMMANDS]) and now_at >= self._commands_from)
             or bool(memory.ready)
             or self._holds_moved
             or (due_at is not None and due_at <= now_at)
@@ -436,27 +462,44 @@ class Shard:
         return None if due_at is None else max(1, min(_TICK_MS, due_at - self._clock()))
 
     def _next_at(self, memory: Memory) -> int | None:
-        moments = [memory.next_due(), block_due_at(memory)]
-        if memory.held:
-            moments.append(min(memory.held.values()))
-        moments += [
-            line.record.probe_at for line in memory.lines.values() if line.waiting and line.probe is None
+        moments = [
+            memory.next_due(),
+            block_due_at(memory),
+            memory.next_hold_end(),
+            self._driver.next_probe(),
         ]
+        if self._inbox[Input.COMMANDS]:
+            moments.append(self._commands_from)
         return min((moment for moment in moments if moment is not None), default=None)
 
     async def _gather(self, unit: Unit, memory: Memory) -> None:
         """Take what is ready into one unit: results first, then evidence and orders, then the rest."""
         most = 1 if self._one_by_one else self._options.batch
         self._last_input = None
-        left = self._take_results(unit, memory, most)
-        left = self._take_notices(unit, memory, min(left, most))
-        left = await self._take_commands(unit, memory, min(left, most))
-        left = self._take_due(unit, memory, min(left, most))
+        left = self._take_culprits(unit, memory, most)
+        left = self._take_results(unit, memory, left)
+        left = self._take_notices(unit, memory, left)
+        left = await self._take_commands(unit, memory, left)
+        left = self._take_due(unit, memory, left)
         left = self._take_requests(unit, memory, left if self._one_by_one else most)
         if self._one_by_one:
             self._singles += 1
             self._one_by_one = self._singles < SINGLES and not (left == most and unit.empty)
         self._keep_house(unit, memory)
+        self._feed_again(memory)
+
+    def _feed_again(self, memory: Memory) -> None:
+        """Ask again for what did not fit into an inbox, once that is empty."""
+        if memory.position is None or not any(inbox.spilled and not inbox for inbox in self._inbox.values()):
+            return
+        self._feed.seek({name: inbox.next_of(memory.position[name]) for name, inbox in self._inbox.items()})
+        for inbox in self._inbox.values():
+            inbox.spilled = False
+        if self._paused:
+            self._feed.pause()
+
+    def _room(self, unit: Unit) -> bool:
+        return unit.volume < self._options.unit_bytes
 
     def _take_results(self, unit: Unit, memory: Memory, left: int) -> int:
         while self._came and left > 0:
@@ -471,27 +514,33 @@ class Shard:
         under_way = came.under_way
         entry = memory.entries.get(under_way.saga_id)
         if entry is not None and entry.call is under_way and came.result is None:
-            entry.call = None
-            if came.fault is None:
-                entry.call = under_way
+            if came.fault is None and not under_way.begun:
                 self._driver.not_begun(unit, under_way)
-                memory.ready.append(entry.key)
+                memory.look_at((entry.key,))
+            elif came.fault is None:
+                # Cut short by somebody else: bytes may have left, so it is made again as undecided.
+                entry.call = None
+                memory.look_at((entry.key,))
             else:
+                entry.call = None
                 name = type(came.fault).__name__
                 self._driver.broke(
                     unit,
                     entry,
                     reason=Reason.CRASHED,
                     message=f"its call raised {name} inside the worker",
+                    begun=under_way.begun,
                 )
         elif came.result is not None:
             self._driver.answered(unit, under_way, came.result)
 
     def _take_notices(self, unit: Unit, memory: Memory, left: int) -> int:
         inbox = self._inbox[Input.NOTICES]
-        while inbox and left > 0:
-            record = inbox.popleft()
+        while inbox and left > 0 and self._room(unit):
+            record = inbox.take()
             left -= 1
+            if self._taken_before(memory, record):
+                continue
             with self._blame(_origin(record)):
                 if not self._park_culprit(unit, record):
                     self._notices.take(unit, record)
@@ -500,54 +549,54 @@ class Shard:
 
     async def _take_commands(self, unit: Unit, memory: Memory, left: int) -> int:
         inbox = self._inbox[Input.COMMANDS]
-        while inbox and left > 0:
-            record = inbox.popleft()
+        while inbox and left > 0 and self._room(unit) and unit.now_at >= self._commands_from:
+            record = inbox.take()
             left -= 1
+            if self._taken_before(memory, record):
+                continue
             with self._blame(_origin(record)):
-                original = await self._original(record)
+                self._last_is_command = True
                 if not self._park_culprit(unit, record):
-                    self._commands.take(unit, record, original=original)
+                    await self._take_command(unit, record)
             self._moved(unit, memory, record)
         return left
 
-    async def _original(self, record: Record) -> bytes | None:
+    async def _take_command(self, unit: Unit, record: Record) -> None:
         origin = self._commands.origin_needed(record)
-        if origin is None:
-            return None
-        found = await self._log.fetch(topic=origin.topic, partition=origin.partition, offset=origin.offset)
-        return None if found is None else found.value
+        found = None
+        if origin is not None:
+            try:
+                found = await self._log.fetch(
+                    topic=origin.topic, partition=origin.partition, offset=origin.offset
+                )
+            except LogInterrupted as error:
+                # Nothing was written, and a verdict is better than a shard that restarts.
+                self._commands.refuse(unit, record, f"{origin.text} could not be read now: {error}")
+                return
+        self._commands.take(unit, record, original=None if found is None else found.value)
 
     def _take_due(self, unit: Unit, memory: Memory, left: int) -> int:
         if self._holds_moved:
             self._holds_moved = False
-            memory.ready.extend(memory.postponed)
-            memory.ready.extend(memory.held)
-            memory.postponed.clear()
-        left = self._look_again(unit, memory, left)
-        for entry in memory.due(now_at=unit.now_at, most=max(0, left)):
+            memory.look_at(memory.postponed)
+            memory.look_at(memory.held)
+        memory.release(now_at=unit.now_at)
+        # One that tries a stopped line comes before those who would only find it stopped.
+        for entry in self._driver.probes(now_at=unit.now_at)[: max(0, left)]:
             left -= 1
             with self._blame(entry.key):
-                if not self._park_saga(unit, entry):
-                    self._driver.fell_due(unit, entry)
-        if left > 0:
-            with self._blame("lines"):
-                self._driver.probe_lines(unit)
-        ended = [key for key, until in memory.held.items() if until <= unit.now_at]
-        memory.ready.extend(ended)
-        for key in ended:
-            # Asked again below; a hold that was made longer puts it back.
-            memory.held[key] = unit.now_at + _TICK_MS
-        return left
+                self._driver.try_line(unit, entry)
+        due = memory.due(now_at=unit.now_at, most=max(0, left))
+        while left > 0 and self._room(unit) and (fallen := next(due, None)) is not None:
+            left -= 1
+            with self._blame(fallen.key):
+                self._driver.fell_due(unit, fallen)
+        return self._look_again(unit, memory, left)
 
     def _look_again(self, unit: Unit, memory: Memory, left: int) -> int:
-        while memory.ready and left > 0:
-            entry = memory.entries.get(memory.ready.popleft())
-            if entry is None:
-                continue
+        while left > 0 and self._room(unit) and (entry := memory.next_ready()) is not None:
             left -= 1
             with self._blame(entry.key):
-                if self._park_saga(unit, entry):
-                    continue
                 if entry.saga.phase is Phase.QUEUED:
                     self._driver.give_turn(unit, entry.saga.binding_id)
                 else:
@@ -556,14 +605,20 @@ class Shard:
 
     def _take_requests(self, unit: Unit, memory: Memory, left: int) -> int:
         inbox = self._inbox[Input.REQUESTS]
-        while inbox and left > 0 and unit.size < 4 * self._options.batch:
-            record = inbox.popleft()
+        while inbox and left > 0 and unit.size < 4 * self._options.batch and self._room(unit):
+            record = inbox.take()
             left -= 1
+            if self._taken_before(memory, record):
+                continue
             with self._blame(_origin(record)):
                 if not self._park_culprit(unit, record):
                     self._admission.take(unit, record)
             self._moved(unit, memory, record)
         return left
+
+    def _taken_before(self, memory: Memory, record: Record) -> bool:
+        """Tell whether the position is past this record: then the feed gave it twice."""
+        return memory.position is not None and record.offset < memory.position[record.input]
 
     def _moved(self, unit: Unit, memory: Memory, record: Record) -> None:
         if memory.position is None:
@@ -579,54 +634,64 @@ class Shard:
 
     # --- culprits -------------------------------------------------------------------------
 
-    @contextmanager
-    def _blame(self, key: str) -> Iterator[None]:
-        """Say which input was being handled when something raised: it will be parked, its neighbours not."""
+    def _blame(self, key: str) -> Blame:
+        """Note which input is handled; if it raises it will be parked, its neighbours not."""
         self._last_input = key
-        try:
-            yield
-        except (LogError, JournalUnreadable):
-            raise
-        except Exception as error:
-            raise HandlingFailed(key, error) from error
+        self._last_is_command = False
+        return Blame(key)
+
+    def _take_culprits(self, unit: Unit, memory: Memory, left: int) -> int:
+        """Park the sagas that failed before, first of all: whatever touches them would fail again."""
+        for key in [key for key in self._culprits if key in memory.entries]:
+            if left <= 0:
+                break
+            left -= 1
+            entry = memory.entries[key]
+            reason, message = self._culprits[key]
+            unit.settled.append(key)
+            if entry.saga.phase not in (Phase.PARKED, Phase.ENDED):
+                with self._blame(key):
+                    self._driver.broke(unit, entry, reason=reason, message=message)
+        return left
 
     def _park_culprit(self, unit: Unit, record: Record) -> bool:
+        """Park a record that failed before; a command ends in its verdict."""
         culprit = self._culprits.get(_origin(record))
         if culprit is None:
             return False
+        unit.settled.append(_origin(record))
         reason, message = culprit
-        if reason is Reason.UNWRITABLE:
+        if record.input is Input.COMMANDS:
+            self._commands.refuse(unit, record, message)
+        elif reason is Reason.UNWRITABLE:
             self._admission.park_unwritable(unit, record, message)
         else:
             self._admission.park_crashed(unit, record, message)
-        return True
-
-    def _park_saga(self, unit: Unit, entry: Entry) -> bool:
-        culprit = self._culprits.get(entry.key)
-        if culprit is None or entry.saga.phase in (Phase.PARKED, Phase.ENDED):
-            return False
-        reason, message = culprit
-        self._driver.broke(unit, entry, reason=reason, message=message)
         return True
 
     # --- commit, and what follows -----------------------------------------------------------
 
     async def _commit(self, unit: Unit, memory: Memory) -> None:
         if unit.empty:
+            self._settle(unit)
             self._start_calls(unit, memory)
             return
         writes = unit.seal(memory)
         await self._log.commit(writes)
         if memory.position is not None:
             self._taken = dict(memory.position)
-        if self._last_input is not None:
-            self._culprits.pop(self._last_input, None)
+        self._settle(unit)
         for fact in unit.facts:
             self._observer.log(fact.event, **fact.fields)
         self._failures = 0
         if self._linger is not None:
             self._linger.committed(self._options.partition)
         self._start_calls(unit, memory)
+
+    def _settle(self, unit: Unit) -> None:
+        """Hold nothing more against inputs that are parked now: a person may replay them."""
+        for key in unit.settled:
+            self._culprits.pop(key, None)
 
     def _start_calls(self, unit: Unit, memory: Memory) -> None:
         loop = asyncio.get_running_loop()
@@ -684,7 +749,9 @@ class Shard:
         room = (
             memory.live <= options.live_sagas * 0.8
             and memory.live_bytes <= options.live_bytes * 0.8
-            and len(self._inbox[Input.REQUESTS]) < options.inbox // 2
+            and not self._inbox[Input.REQUESTS].full(
+                most=options.inbox // 2, most_bytes=options.inbox_bytes // 2
+            )
         )
         if self._paused and room:
             self._paused = False
@@ -702,7 +769,8 @@ class Shard:
         if tasks:
             await asyncio.wait(tasks, timeout=self._options.drain_ms / 1000)
         unit = self._unit()
-        self._take_results(unit, memory, len(self._came))
+        while self._came:
+            self._take_results(unit, memory, len(self._came))
         for saga_id in unit.calls:
             entry = memory.entries.get(saga_id)
             if entry is not None and entry.saga.phase is Phase.CALLING and entry.call is None:

@@ -20,6 +20,7 @@ from contracts.topics import LogicalTopic
 from worker.ports import Write
 from worker.saga.model import Phase
 from worker.shard import journal
+from worker.shard.faults import HandlingFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,6 +62,10 @@ class Unit:
     facts: list[Fact] = field(default_factory=list)
     moved: bool = False
     """Whether the position moved."""
+    volume: int = 0
+    """Bytes of the values so far, about."""
+    settled: list[str] = field(default_factory=list)
+    """Inputs that failed before, and are parked in this unit."""
     _dirty: dict[str, Entry] = field(default_factory=dict)
 
     @property
@@ -81,12 +86,17 @@ class Unit:
         """Write no state for a saga after all: a block took it over."""
         self._dirty.pop(entry.key, None)
 
+    def write(self, write: Write) -> None:
+        """Add a record."""
+        self.writes.append(write)
+        self.volume += 0 if write.value is None else len(write.value)
+
     def note(self, event: str, **fields: object) -> None:
         """Keep a fact for the log."""
         self.facts.append(Fact(event, fields))
 
     def seal(self, memory: Memory) -> list[Write]:
-        """Add the states and the position, and return all writes."""
+        """Add the states and the position, and return all writes. Raises HandlingFailed."""
         for entry in self._dirty.values():
             record = journal.StateRecord(
                 saga=entry.saga,
@@ -96,7 +106,11 @@ class Unit:
                 offered_since=entry.offered_since,
                 extra=entry.extra,
             )
-            self._journal(f"{journal.STATE}{entry.key}".encode(), journal.encode_state(record))
+            try:
+                value = journal.encode_state(record)
+            except TypeError as error:  # orjson's error for what JSON cannot say
+                raise HandlingFailed(entry.key, error) from error
+            self._journal(f"{journal.STATE}{entry.key}".encode(), value)
         self._dirty = {}
         if self.moved and memory.position is not None:
             position = journal.PositionRecord(
@@ -140,7 +154,7 @@ class Unit:
         self._journal(key.encode(), block)
 
     def _journal(self, key: bytes, value: bytes | None, headers: Headers = ()) -> None:
-        self.writes.append(Write(topic=LogicalTopic.JOURNAL, key=key, value=value, headers=headers))
+        self.write(Write(topic=LogicalTopic.JOURNAL, key=key, value=value, headers=headers))
 
     # --- what others see ----------------------------------------------------
 
@@ -148,6 +162,9 @@ class Unit:
         self, saga: Saga, transitions: Sequence[Transition], *, meta: Meta, causation_id: str | None
     ) -> None:
         """Write one event per transition."""
+        traces = dict(meta.headers)
+        traceparent, tracestate = _text(traces.get("traceparent")), _text(traces.get("tracestate"))
+        key = saga.binding_id.encode()
         for transition in transitions:
             offered = transition.state is State.OFFERED
             value = (
@@ -155,7 +172,6 @@ class Unit:
                 if offered
                 else _changed(saga, transition, at=self.now_at, fingerprint=meta.fingerprint)
             )
-            traces = dict(meta.headers)
             headers = event_headers(
                 event_id=state_event_id(saga.saga_id, transition.sequence),
                 source=self.source,
@@ -164,13 +180,13 @@ class Unit:
                 subject=saga.binding_id,
                 correlation_id=saga.saga_id,
                 causation_id=causation_id or meta.event_id or None,
-                traceparent=_text(traces.get("traceparent")),
-                tracestate=_text(traces.get("tracestate")),
+                traceparent=traceparent,
+                tracestate=tracestate,
             )
             self.writes.append(
                 Write(
                     topic=LogicalTopic.STATES,
-                    key=saga.binding_id.encode(),
+                    key=key,
                     value=value,
                     headers=tuple(headers),
                 )
@@ -227,7 +243,7 @@ class Unit:
         )
 
     def _letter(self, headers: LetterHeaders, sealed: Sealed | None) -> None:
-        self.writes.append(
+        self.write(
             Write(
                 topic=LogicalTopic.DEAD_LETTERS,
                 key=headers.key.encode(),

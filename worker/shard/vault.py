@@ -6,14 +6,15 @@ VaultError    a value cannot be opened; the text names the key id and what to do
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from contracts.requests import SEALED_TOKEN_PREFIX, UnbindingRequested
+from contracts.requests import ACCESS_TOKEN_MAX, SEALED_TOKEN_PREFIX, UnbindingRequested
+from contracts.wire import has_control_characters
 from worker.saga.model import TargetKind
 from worker.sealing.errors import SealBroken, UnknownSealingKey
-from worker.sealing.seal import Sealed
+from worker.sealing.seal import OVERHEAD_BYTES, Sealed
 
 if TYPE_CHECKING:
     from contracts.requests import RebindingRequested
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from worker.sealing.seal import Sealer
 
 DIGEST_BYTES = 16
+_HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 TOKEN_AAD = b"unbinding accessToken"
 """What a token that upstream sealed is bound to."""
+
+
+_KEY_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 
 class VaultError(Exception):
@@ -80,15 +85,25 @@ class Vault:
         key_id, _, coded = text.removeprefix(SEALED_TOKEN_PREFIX).partition(":")
         try:
             value = base64.b64decode(coded, validate=True)
-        except binascii.Error as error:
+        except ValueError:  # Base64's own error is one, and so is text that is not ASCII
+            value = b""
+        if len(value) < OVERHEAD_BYTES or _KEY_ID.fullmatch(key_id) is None:
+            # What stands in the key id's place may be a token: only what has the whole form is ever quoted.
             raise VaultError(
                 "accessToken: a sealed token is 'sealed:', key id, ':' and Base64; this one is not"
-            ) from error
-        token = self._open(Sealed(key_id=key_id, value=value), aad=TOKEN_AAD)
+            )
+        opened = self._open(Sealed(key_id=key_id, value=value), aad=TOKEN_AAD)
         try:
-            return token.decode()
+            token = opened.decode()
         except UnicodeDecodeError:
-            raise VaultError("accessToken: the sealed token is not UTF-8") from None
+            token = ""
+        sealed_twice = token.startswith(SEALED_TOKEN_PREFIX)
+        if not 0 < len(token) <= ACCESS_TOKEN_MAX or has_control_characters(token) or sealed_twice:
+            raise VaultError(
+                f"accessToken: the sealed token must be 1 to {ACCESS_TOKEN_MAX} characters of UTF-8, "
+                "none of them a control character"
+            )
+        return token
 
     def fingerprint(self, token: str) -> str:
         """Return the token's fingerprint under the active key."""
@@ -154,8 +169,11 @@ class Vault:
 
 
 def fingerprint_digest(fingerprint: str) -> bytes:
-    """Return the digest that stands for a token's fingerprint (``{key id}:{hex}``)."""
-    return bytes.fromhex(fingerprint.rpartition(":")[2][: 2 * DIGEST_BYTES])
+    """Return the digest that stands for a token's fingerprint (``{key id}:{hex}``). Raises VaultError."""
+    digits = fingerprint.rpartition(":")[2]
+    if _HEX.fullmatch(digits) is None:
+        raise VaultError("tokenFingerprint: not one of this worker's: key id, ':' and 64 hex digits")
+    return bytes.fromhex(digits[: 2 * DIGEST_BYTES])
 
 
 def _wanted(request: UnbindingRequested | RebindingRequested | bytes) -> tuple[str | bytes, ...]:
