@@ -23,8 +23,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1, help="of the first round; the others count on")
     parser.add_argument("--kinds", default="", help="kill,term,stop,scale; left out: the seed chooses")
-    parser.add_argument("--requests", type=int, default=700)
-    parser.add_argument("--over-ms", type=int, default=20_000, help="how long load and faults go on")
+    parser.add_argument("--requests", type=int, default=350)
+    parser.add_argument("--over-ms", type=int, default=12_000, help="how long load and faults go on")
     parser.add_argument("--static", action="store_true", help="workers with instance ids")
     given = parser.parse_args()
     return asyncio.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from contracts.origins import Origin
 from contracts.topics import partition_of
@@ -20,31 +20,50 @@ from worker.sandbox.payment import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tests.faults.archive import Archive
     from tests.faults.payment_side import LedgerCall
     from tests.faults.stage import Freeze
-    from tests.simulation.cluster import SimCluster
+    from tests.simulation.cluster import SimCluster, Stored
     from tests.simulation.history import StateSeen
 
+_WAKING_MS: Final = 250
+"""In this time after SIGCONT the calls come that had passed their gate, but not the wire."""
+_GATED: Final = 16
+"""So many calls may have passed their gates in one turn of the event loop."""
 _LATE_MS: Final = 50
 """The payment side may note the end of a call so much later than its caller had the answer."""
 _BAD_EVENTS: Final = ("event.misnamed", "shard.crashed", "saga.crashed", "drain.failed", "worker.failed")
+
+
+class Records(Protocol):
+    """The topics' records, as the history reader asks for them."""
+
+    def archive(self, topic: str, partition: int) -> list[Stored]:
+        """Return each committed record of a partition, in order."""
+        ...
+
+    def written(self) -> Iterable[Stored]:
+        """Return each record that the worker wrote itself."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
     """What a stage has left behind, as plain data."""
 
-    archive: Archive
+    archive: Records
     ledger: Sequence[LedgerCall]
     lines: Sequence[Line]
     freezes: Sequence[Freeze]
+    ends: Mapping[str, int]
+    """When each process ended, as far as it has."""
+    call_ms: int
+    """How long a call may take as a whole."""
     tokens: Sequence[str]
     outputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """What the workers printed, by file name."""
 
 
-def open_requests(archive: Archive) -> list[Violation]:
+def open_requests(archive: Records) -> list[Violation]:
     """Return what has not come to its end yet."""
     history = read_history(cast("SimCluster", archive), partitions=PARTITIONS, with_bytes=False)
     return [violation for violation in check(history) if violation.promise in {"P1", "P7"}]
@@ -55,8 +74,11 @@ def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Viol
     archive = cast("SimCluster", remains.archive)
     bare = read_history(archive, partitions=PARTITIONS, with_bytes=False, at_rest=at_rest)
     owners = Owners(remains.lines)
-    forgiven = _at_the_gate(remains)
-    attempts = tuple(_attempts(remains, bare, owners, forgiven))
+    attempts = tuple(_attempts(remains, bare, owners))
+    forgiven = _at_the_gate(remains, bare, attempts)
+    for attempt in attempts:
+        if attempt.number in forgiven:
+            attempt.owner = None
     history = replace(
         bare,
         attempts=attempts,
@@ -74,14 +96,12 @@ def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Viol
 # --- the history ---------------------------------------------------------------------
 
 
-def _attempts(
-    remains: Remains, history: History, owners: Owners, forgiven: frozenset[int]
-) -> Iterator[Attempt]:
+def _attempts(remains: Remains, history: History, owners: Owners) -> Iterator[Attempt]:
     tokens = {fingerprint(token): token for token in remains.tokens}
     sagas = _sagas_by_target(history)
     for call in remains.ledger:
         token = tokens.get(call.fingerprint)
-        if token is None:
+        if token is None or _taken_up_late(call, remains):
             continue
         events = _saga_of(sagas.get(f"token:{token}", []), call.received_at * 2 + 1)
         if events is None:
@@ -92,7 +112,7 @@ def _attempts(
         yield Attempt(
             number=call.number,
             process=call.worker,
-            owner=None if call.number in forgiven else owner,
+            owner=owner,
             saga_id=saga_id,
             binding_id=binding_id,
             step=call.step,
@@ -177,10 +197,40 @@ def _after_waking(remains: Remains, freeze: Freeze, until_at: int) -> list[Ledge
     ]
 
 
-def _at_the_gate(remains: Remains) -> frozenset[int]:
-    """Return the calls that may have stood between gate and wire when they were stopped: one a freeze."""
-    first = (_after_waking(remains, freeze, until_at)[:1] for freeze, until_at in _leaseless(remains))
-    return frozenset(call.number for calls in first for call in calls)
+def _at_the_gate(remains: Remains, history: History, attempts: Iterable[Attempt]) -> frozenset[int]:
+    """Return the calls that had passed their gate when their worker was stopped, and left as it woke.
+
+    They were on their way. What fell due while the worker was frozen was not, nor what comes later.
+    """
+    saga_of = {attempt.number: attempt.saga_id for attempt in attempts}
+    due: dict[str | None, list[int]] = defaultdict(list)
+    for event in history.states:
+        if event.next_attempt_at is not None:
+            due[event.saga_id].append(event.next_attempt_at)
+    found: set[int] = set()
+    for freeze, until_at in _leaseless(remains):
+        went_on_at = freeze.went_on_at or 0
+        early = [
+            call.number
+            for call in _after_waking(remains, freeze, until_at)
+            if call.received_at < went_on_at + _WAKING_MS
+            and not any(freeze.stopped_at < at <= call.received_at for at in due[saga_of.get(call.number)])
+        ]
+        found.update(early[:_GATED])
+    return frozenset(found)
+
+
+def _taken_up_late(call: LedgerCall, remains: Remains) -> bool:
+    """Tell whether the caller had gone when the payment side, behind with its work, took up the call.
+
+    When it began is not known then. A caller leaves when its time is up, or when it is killed.
+    """
+    if call.ended != "client_left" or call.ended_at is None:
+        return False
+    ended_at = remains.ends.get(call.worker)
+    if ended_at is not None and call.ended_at >= ended_at - _LATE_MS:
+        return call.received_at > ended_at
+    return call.ended_at - call.received_at < remains.call_ms - _LATE_MS
 
 
 def _zombies_silent(remains: Remains, forgiven: frozenset[int]) -> Iterator[Violation]:
@@ -197,7 +247,7 @@ def _zombies_silent(remains: Remains, forgiven: frozenset[int]) -> Iterator[Viol
 def _calls_known(remains: Remains, attempts: Sequence[Attempt]) -> Iterator[Violation]:
     known = {attempt.number for attempt in attempts}
     for call in remains.ledger:
-        if call.number not in known:
+        if call.number not in known and not _taken_up_late(call, remains):
             yield Violation("P3", "a call that no saga explains", (call,))
 
 

@@ -53,7 +53,7 @@ def worker_of(client_id: str) -> str:
     return client_id.removeprefix("FAULTS_").lower()
 
 
-def counterparts_toml(directory: Path, *, base_url: str, worker: str, call_ms: int) -> str:
+def counterparts_toml(directory: Path, *, base_url: str, worker: str, call_ms: int, in_flight: int) -> str:
     """Return the settings with which one process of a worker calls the payment side."""
     keys = key_files(directory.absolute())
     common = "\n".join(
@@ -65,6 +65,7 @@ def counterparts_toml(directory: Path, *, base_url: str, worker: str, call_ms: i
             f'private_key_file = "{keys.client_key}"',
             f'public_key_files = {{ "1" = "{keys.hub_public}" }}',
             f'timeout = "{call_ms}ms"',
+            f"in_flight = {in_flight}",
         ]
     )
     return "\n".join(

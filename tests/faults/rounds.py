@@ -30,8 +30,8 @@ class Course:
 
     seed: int
     kinds: frozenset[Kind]
-    requests: int = 700
-    over_ms: int = 20_000
+    requests: int = 350
+    over_ms: int = 12_000
     static: bool = False
     """Whether the workers have instance ids."""
 
@@ -133,6 +133,8 @@ async def conclude(stage: Stage, load: Load, outcome: Outcome) -> None:
             ledger=ledger,
             lines=stage.lines(),
             freezes=stage.freezes,
+            ends=stage.ends,
+            call_ms=stage.call_ms,
             tokens=load.tokens,
             outputs={
                 file.name: file.read_bytes()

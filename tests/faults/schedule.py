@@ -77,6 +77,7 @@ class Performance:
         self._stage = stage
         self._static = static
         self._staff: dict[str, Process] = {}
+        self._freezing = asyncio.Lock()
 
     def hire(self, slot: str) -> Process:
         """Start a worker, the first time or anew."""
@@ -105,7 +106,9 @@ class Performance:
                     await asyncio.sleep(fault.away_ms / 1000)
                     self.hire(fault.slot)
                 case Kind.STOP:
-                    await self._freeze(self._staff[fault.slot])
+                    # One at a time: while all are frozen no partition moves.
+                    async with self._freezing:
+                        await self._freeze(self._staff[fault.slot])
                 case Kind.SCALE:
                     extra = self.hire(fault.slot)
                     await asyncio.sleep(fault.away_ms / 1000)

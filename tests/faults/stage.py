@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 PARTITIONS: Final = 6
 SESSION_MS: Final = 6_000
-CALL_MS: Final = 2_000
+CALL_MS: Final = 3_000
 """How long a call may take as a whole."""
+IN_FLIGHT: Final = 64
+"""How many calls of an API a worker may have in flight."""
 _LOOK_S: Final = 0.05
 _START_S: Final = 60.0
 
@@ -129,8 +131,11 @@ class Stage:
     archive: Archive
     session_ms: int = SESSION_MS
     call_ms: int = CALL_MS
+    in_flight: int = IN_FLIGHT
     processes: list[Process] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
+    ends: dict[str, int] = field(default_factory=dict)
+    """When each process ended, as far as it has: ms since the Unix epoch."""
     diary: list[str] = field(default_factory=list)
     """What was done, with the second of the day."""
     _lives: Counter[str] = field(default_factory=Counter)
@@ -169,7 +174,11 @@ class Stage:
             port=free_ports(nodes=1)[0].clients,
         )
         counterparts = counterparts_toml(
-            self.directory / "payment", base_url=self.payment_url, worker=name, call_ms=self.call_ms
+            self.directory / "payment",
+            base_url=self.payment_url,
+            worker=name,
+            call_ms=self.call_ms,
+            in_flight=self.in_flight,
         )
         config.write_text(settings + counterparts, encoding="utf-8")
         child = Child(
@@ -210,12 +219,14 @@ class Stage:
         """SIGKILL."""
         self.note(f"{process.name} is killed")
         process.child.kill()
+        self.ends[process.name] = now_ms()
 
     async def terminate(self, process: Process, *, within_s: float = 40) -> int:
         """SIGTERM, and wait for the end in good order; return the exit code. Raises TimeoutError."""
         self.note(f"{process.name} is asked to end")
         process.child.signal(signal.SIGTERM)
         code = await process.child.ended(within_s=within_s)
+        self.ends[process.name] = now_ms()
         self.note(f"{process.name} has ended with code {code}")
         return code
 
@@ -261,6 +272,7 @@ async def open_stage(
     prefix: str,
     session_ms: int = SESSION_MS,
     call_ms: int = CALL_MS,
+    in_flight: int = IN_FLIGHT,
 ) -> AsyncIterator[Stage]:
     """Make topics and keys, start the payment side; end everything at the end, however it came."""
     connection = Connection(bootstrap_servers=bootstrap_servers)
@@ -287,6 +299,7 @@ async def open_stage(
         archive=archive,
         session_ms=session_ms,
         call_ms=call_ms,
+        in_flight=in_flight,
     )
     try:
         await until(lambda: _listens(payment), within_s=_START_S, what="the payment side listens")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 COURSES = (
     Course(seed=1, kinds=frozenset({Kind.KILL})),
-    Course(seed=2, kinds=frozenset({Kind.KILL}), static=True),
     Course(seed=3, kinds=frozenset({Kind.TERM})),
     Course(seed=4, kinds=frozenset({Kind.STOP})),
     Course(seed=5, kinds=frozenset({Kind.SCALE})),

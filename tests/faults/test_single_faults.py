@@ -91,6 +91,30 @@ async def test_killed_with_calls_in_flight(broker: Broker, prefix: str, tmp_path
         ]
 
 
+async def test_frozen_worker_begins_nothing(broker: Broker, prefix: str, tmp_path: Path) -> None:
+    """A worker frozen with calls in line, until its partitions have moved, begins none of them as it wakes."""
+    servers = broker.bootstrap_servers
+    async with open_stage(tmp_path, bootstrap_servers=servers, prefix=prefix, in_flight=1) as stage:
+        worker = stage.hire("a")
+        await stage.settled()
+        load = make_load()
+        for _ in range(60):
+            load.add("allow", slow_ms=200)
+        await deliver(stage, load)
+        await until(partial(_calls, stage, worker), within_s=20, what="it has a call in flight")
+        other = stage.hire("b")
+        await until(lambda: len(_assigned(other)) == 3, within_s=60, what="the workers share the partitions")
+        await until(partial(_calls, stage, worker), within_s=20, what="it has a call in flight")
+        freeze = stage.freeze(worker)
+        moved = frozenset(range(PARTITIONS))
+        await until(lambda: _assigned(other) == moved, within_s=30, what="the partitions have moved")
+        await until(
+            lambda: stage.open_partitions(without=worker) == moved, within_s=30, what="they have been opened"
+        )
+        stage.thaw(worker, freeze)
+        await prove(stage, load)
+
+
 async def test_clean_end_doubles_no_call(broker: Broker, prefix: str, tmp_path: Path) -> None:
     """On SIGTERM calls in flight are finished, the others are made elsewhere, and none is made twice."""
     async with open_stage(tmp_path, bootstrap_servers=broker.bootstrap_servers, prefix=prefix) as stage:

@@ -261,6 +261,24 @@ def test_a_letter_that_cannot_be_written_closes_the_shard_for_a_while(desk: Desk
     desk.play(story())
 
 
+def test_a_topic_that_refuses_everything_parks_one_record_and_not_all(desk: Desk) -> None:
+    """When every input is refused the shard closes and says why, instead of parking them one by one."""
+
+    async def story() -> None:
+        desk.log.refuses = lambda writes: any(write.topic is LogicalTopic.STATES for write in writes)
+        for number in range(20):
+            desk.request(home(f"binding-{number}"))
+        desk.begin()
+        await desk.until(lambda: "refuses" in desk.why())
+        assert desk.shard.state == "closed"
+        assert len(desk.letters()) == 1
+        desk.log.refuses = lambda _: False
+        await desk.until(lambda: desk.told().count("unbound") == 19)
+        assert len(desk.letters()) == 1
+
+    desk.play(story())
+
+
 def test_a_record_whose_handling_raises_is_parked_as_crashed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,8 @@ class Membership:
         consumer, self._consumer = self._consumer, None
         if consumer is None:
             return
+        if self._taken is not None:
+            await _stop_joining(consumer)
         try:
             async with asyncio.timeout(_STOP_S):
                 await consumer.stop()
@@ -191,6 +193,9 @@ class Membership:
             self._expelled()
             self._host.lost(partitions)
         await self._host.revoked(partitions)
+        if self._taken is not None:
+            # Joining again would throw out the twin, which would then end as well: stay here until cancelled.
+            await asyncio.get_running_loop().create_future()
 
     def assigned(self, partitions: frozenset[int]) -> None:
         """Pass on what is ours now; nothing at all, if there are more workers than partitions."""
@@ -221,6 +226,15 @@ class Membership:
         if trouble is not None and trouble != self.trouble:
             self._observer.log("group.missed", cause=trouble)
         self.trouble = trouble
+
+
+async def _stop_joining(consumer: AIOKafkaConsumer) -> None:
+    """Cancel what joins the group for a consumer: to stop it in good order would be to join once more."""
+    coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way
+    joining = None if coordinator is None else coordinator._coordination_task  # noqa: SLF001 - as above
+    if joining is not None:
+        joining.cancel()
+        await asyncio.wait([joining])
 
 
 class _Listener(ConsumerRebalanceListener):

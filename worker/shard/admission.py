@@ -203,7 +203,7 @@ class Admission:
                 "record.ignored",
                 request_id=event.id,
                 saga_id=None if entry is None else entry.key,
-                message="a repetition",
+                cause="a repetition",
             )
         return known
 
@@ -374,7 +374,7 @@ class Admission:
         unit.keep_request(key=loose.key, sealed=loose.sealed, packed=loose.packed)
         unit.write_loose_letter(loose, meta=meta)
         unit.note(
-            "letter.written", letter=loose.key, reason=str(loose.record.reason), message=loose.record.message
+            "letter.written", letter=loose.key, reason=str(loose.record.reason), cause=loose.record.message
         )
 
     # --- a letter read anew -------------------------------------------------------

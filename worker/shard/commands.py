@@ -125,7 +125,7 @@ class Commands:
         unit.note(
             "command.applied" if applied else "command.refused",
             letter=verdict.letter,
-            because=verdict.because,
+            cause=verdict.because,
             plan_id=verdict.plan_id,
         )
 

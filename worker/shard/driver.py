@@ -110,7 +110,7 @@ class Driver:
         """Publish that a saga was resumed without giving it a turn: the caller parks it again."""
         decision = self._decide(unit, entry, Resumed())
         self._take(unit, entry, decision, causation_id=causation_id)
-        entry.lettered = False
+        self._memory.stand(entry, letter=False)
         self._memory.count_in(entry)
 
     def _decide(self, unit: Unit, entry: Entry, happened: Happened) -> Decision:
@@ -323,7 +323,7 @@ class Driver:
         )
         self._memory.lines[name] = Line(record)
         unit.keep_line(name, record)
-        unit.note("line.stopped", line=name, code=result.code, probe_at=record.probe_at)
+        unit.note("line.stopped", line=name, code=result.code, next_attempt_at=record.probe_at)
 
     def _probe_again(self, unit: Unit, name: str, line: Line) -> None:
         probes = line.record.probes + 1
@@ -470,14 +470,14 @@ class Driver:
         unit.park_note(entry, reason, message)
         lane = memory.leave_lane(entry)
         lane.parked[entry.key] = None
-        entry.lettered = True
+        memory.stand(entry, letter=True)
         memory.count_out(entry)
         entry.cool()
         self.give_turn(unit, entry.saga.binding_id)
 
     def _requeue(self, unit: Unit, entry: Entry) -> None:
         memory = self._memory
-        entry.lettered = False
+        self._memory.stand(entry, letter=False)
         unit.resolve_letter(entry.key)
         lane = memory.leave_lane(entry)
         entry.order = memory.next_order()
@@ -489,7 +489,7 @@ class Driver:
         memory, saga = self._memory, entry.saga
         lane = memory.leave_lane(entry)
         if entry.lettered:
-            entry.lettered = False
+            self._memory.stand(entry, letter=False)
             unit.resolve_letter(entry.key)
         unit.drop_request(entry.key)
         meta = self.meta(entry)
@@ -499,6 +499,8 @@ class Driver:
             binding_id=saga.binding_id,
             state=str(saga.state),
             sequence=saga.sequence,
+            steps=[str(step) for step in saga.done],
+            evidence=saga.evidence,
             replays=saga.replays,
             request_id=meta.event_id,
         )

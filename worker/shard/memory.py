@@ -136,6 +136,7 @@ class Memory:
         self.orders = 0
         self._by_request: dict[bytes, str] = {}
         self._by_target: dict[bytes, list[str]] = {}
+        self._letters = 0
         self._timers: list[tuple[int, str]] = []
         self._hold_ends: list[tuple[int, str]] = []
 
@@ -145,6 +146,7 @@ class Memory:
         """Add a saga, new or restored, to the maps; its lane is the caller's."""
         saga = entry.saga
         self.entries[saga.saga_id] = entry
+        self._letters += entry.lettered
         self.orders = max(self.orders, entry.order)
         for ref in saga.requests:
             self._by_request[ref.digest] = saga.saga_id
@@ -337,6 +339,24 @@ class Memory:
         self.postponed.clear()
         self._timers.clear()
         self._hold_ends.clear()
+
+    # --- sizes ---
+
+    @property
+    def timers(self) -> int:
+        """Timers that run, void ones too."""
+        return len(self._timers)
+
+    @property
+    def letters(self) -> int:
+        """Dead letters that stand."""
+        return len(self.loose) + self._letters
+
+    def stand(self, entry: Entry, *, letter: bool) -> None:
+        """Note that a saga's dead letter stands, or no longer does."""
+        if entry.lettered is not letter:
+            entry.lettered = letter
+            self._letters += 1 if letter else -1
 
     # --- timers -------------------------------------------------------------
 

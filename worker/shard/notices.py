@@ -168,4 +168,4 @@ class Notices:
             Write(topic=LogicalTopic.NOTICES, key=key, value=value, headers=headers, partition=partition)
             for partition in partitions
         )
-        unit.note("record.forwarded", origin=origin, partitions=len(partitions))
+        unit.note("record.forwarded", origin=origin, partitions=list(partitions))

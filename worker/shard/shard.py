@@ -31,6 +31,7 @@ from worker.shard.inbox import Inbox
 from worker.shard.journal import JournalUnreadable
 from worker.shard.notices import Notices
 from worker.shard.remember import Remembering, block_due_at, forget_oldest, write_block
+from worker.shard.report import Report
 from worker.shard.unit import Unit
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ FENCED_GAP_MS: Final = 3_000
 """The gap before a fenced shard looks at its lease: longer than the lease's own interval."""
 COMMANDS_GAP_MS: Final = 30_000
 """How long commands wait when a verdict could not be written."""
+REFUSED_GAP_MOST_MS: Final = 300_000
+"""The longest gap before a shard tries again to write what the broker refuses."""
 SINGLES: Final = 100
 """How many inputs are committed one by one after a deterministic failure."""
 _TICK_MS: Final = 1_000
@@ -124,7 +127,7 @@ class Shard:
         self._profile = profile
         self._around = surroundings
         self._clock = clock
-        self._observer = observer
+        self._report = Report(observer, partition=options.partition)
         self._linger = linger
         self._state = ShardState.CLOSED
         self._why: str | None = None
@@ -139,6 +142,7 @@ class Shard:
         self._taken: dict[Input, int] | None = None
         self._one_by_one = False
         self._singles = 0
+        self._refusals = 0
         self._failures = 0
         self._fenced = False
         self._last_input: str | None = None
@@ -241,8 +245,10 @@ class Shard:
             await self._serve()
         except Fenced as error:
             self._fenced = True
+            self._report.failed("fenced")
             self._crash("shard.fenced", error)
         except WriteRefused as error:
+            self._report.failed("refused")
             self._refused(error)
         except HandlingFailed as failure:
             self._failed(failure)
@@ -250,6 +256,7 @@ class Shard:
             self._why = str(error)
             self._crash("shard.refused", error)
         except LogInterrupted as error:
+            self._report.failed("interrupted")
             self._crash("transaction.failed", error)
         except asyncio.CancelledError:
             # Memory may be ahead of the journal.
@@ -268,7 +275,10 @@ class Shard:
 
     def _crash(self, event: str, error: Exception) -> None:
         self._memory = None
-        self._observer.log(event, partition=self._options.partition, message=str(error))
+        if isinstance(error, HandlingFailed):
+            self._report.event(event, cause=str(error), error=error.error)
+        else:
+            self._report.event(event, cause=str(error))
 
     def _refused(self, error: WriteRefused) -> None:
         """Find the culprit of a deterministic failure one by one, and park it; else stay closed."""
@@ -286,8 +296,10 @@ class Shard:
             self._commands_from = self._clock() + COMMANDS_GAP_MS
             self._crash("transaction.split", error)
             return
-        if culprit in self._culprits:
-            # Not even its letter can be written: stay closed for a while, and begin anew.
+        self._refusals += 1
+        if culprit in self._culprits or self._refusals > 1:
+            # Not even its letter can be written, or every input is refused: it is not the input's fault.
+            # Stay closed for a while, and begin anew, instead of parking them all.
             self._culprits.clear()
             self._one_by_one = False
             self._why = str(error)
@@ -318,34 +330,40 @@ class Shard:
             return
         self._failures += 1
         gap_ms = min(self._options.retry_ms, FIRST_GAP_MS * 4 ** min(self._failures - 1, 8))
-        await asyncio.sleep((self._options.retry_ms if self._why is not None else gap_ms) / 1000)
+        if self._why is not None:
+            gap_ms = self._options.retry_ms
+        if self._refusals > 1:
+            # Each new try parks one input before it learns that all are refused: try less and less often.
+            gap_ms = min(REFUSED_GAP_MOST_MS, self._options.retry_ms * 2 ** min(self._refusals, 8))
+        await asyncio.sleep(gap_ms / 1000)
 
     # --- claim ------------------------------------------------------------------------
 
     async def _claim(self) -> None:
         """Become the only writer and know everything, or raise."""
         self._last_input = None
-        observer, partition = self._observer, self._options.partition
+        loop, partition = asyncio.get_running_loop(), self._options.partition
         memory = self._memory
         if memory is not None and not await self._still_ours(memory):
             memory = self._memory = None
         if memory is None:
             await self._log.fence()
-            observer.log("shard.claimed", partition=partition)
+            self._report.event("shard.claimed")
+            began = loop.time()
             memory = await claim.restore(self._log)
             claim.check_keys(memory, self._vault, given_up=self._options.given_up_keys)
             bounds = await self._log.bounds()
             position = claim.first_position(
                 memory, bounds, partition=partition, accept_loss=self._options.accept_loss
             )
-            observer.log("shard.restored", partition=partition, sagas=len(memory.entries))
+            self._report.restored(sagas=len(memory.entries), took_ms=(loop.time() - began) * 1000)
             given_up = self._options.given_up_keys - self._vault.fingerprint_keys
             named = (memory.fingerprint_keys - given_up) | {self._vault.fingerprint_key}
             if memory.position != position or memory.fingerprint_keys != named:
                 memory.position, memory.fingerprint_keys = position, named
                 await self._write_position(memory)
         else:
-            observer.log("shard.kept", partition=partition)
+            self._report.event("shard.kept")
         self._memory = memory
         if memory.position is None:
             raise AssertionError("a claimed shard has a position")
@@ -361,7 +379,7 @@ class Shard:
         self._feed.seek(dict(memory.position))
         self._feed.resume()
         self._bell.set()
-        observer.log("shard.opened", partition=partition)
+        self._report.event("shard.opened")
 
     async def _still_ours(self, memory: Memory) -> bool:
         """Prove with an ordinary transaction of the unchanged producer that nobody else has written."""
@@ -424,6 +442,7 @@ class Shard:
             await self._gather(unit, memory)
             await self._commit(unit, memory)
             self._balance(memory)
+            self._report.measure(memory, now_at=unit.now_at)
         await self._let_go(memory)
 
     async def _wait_for_work(self, memory: Memory) -> None:
@@ -677,13 +696,16 @@ class Shard:
             self._start_calls(unit, memory)
             return
         writes = unit.seal(memory)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         await self._log.commit(writes)
         if memory.position is not None:
             self._taken = dict(memory.position)
         self._settle(unit)
-        for fact in unit.facts:
-            self._observer.log(fact.event, **fact.fields)
+        self._report.committed(unit, records=len(writes), took_ms=(loop.time() - began) * 1000)
         self._failures = 0
+        if unit.told and not unit.settled:
+            self._refusals = 0
         if self._linger is not None:
             self._linger.committed(self._options.partition)
         self._start_calls(unit, memory)
@@ -719,12 +741,14 @@ class Shard:
                 raise NotBegun
             under_way.begun = True
 
+        loop = asyncio.get_running_loop()
         while True:
             if not self._lease.live():
                 await self._lease.wait()
             try:
                 request = self._driver.request(entry)
-                return Came(under_way, result=await self._hub.perform(call, request, gate))
+                began = loop.time()
+                result = await self._hub.perform(call, request, gate)
             except NotBegun:
                 if under_way.void or not self._open():
                     return Came(under_way)
@@ -732,12 +756,18 @@ class Shard:
                 await asyncio.sleep(0)
             except Exception as fault:  # noqa: BLE001 - the boundary: a fault of ours parks its saga only
                 return Came(under_way, fault=fault)
+            else:
+                took_ms = (loop.time() - began) * 1000
+                self._report.answered(
+                    step=call.step.value, result_class=result.result_class.value, took_ms=took_ms
+                )
+                return Came(under_way, result=result)
 
     def _press(self) -> None:
         if not self._paused:
             self._paused = True
             self._feed.pause()
-            self._observer.log("shard.paused", partition=self._options.partition)
+            self._report.event("shard.paused")
 
     def _balance(self, memory: Memory) -> None:
         """Stop taking requests when there are too many sagas or bytes; go on when there is room again."""
@@ -756,7 +786,7 @@ class Shard:
         if self._paused and room:
             self._paused = False
             self._feed.resume()
-            self._observer.log("shard.resumed", partition=options.partition)
+            self._report.event("shard.resumed")
 
     # --- letting go ---------------------------------------------------------------------------
 
@@ -779,7 +809,7 @@ class Shard:
                 self._driver.not_begun(unit, under_way)
         unit.calls = {}
         await self._commit(unit, memory)
-        self._observer.log("shard.drained", partition=self._options.partition)
+        self._report.event("shard.drained")
 
     async def _cut_calls(self) -> None:
         tasks = {under_way.task for under_way in self._calls if under_way.task is not None}

@@ -64,6 +64,8 @@ class Unit:
     """Whether the position moved."""
     volume: int = 0
     """Bytes of the values so far, about."""
+    told: list[State] = field(default_factory=list)
+    """The states that it publishes: to be counted once it is committed."""
     settled: list[str] = field(default_factory=list)
     """Inputs that failed before, and are parked in this unit."""
     _dirty: dict[str, Entry] = field(default_factory=dict)
@@ -166,6 +168,7 @@ class Unit:
         traceparent, tracestate = _text(traces.get("traceparent")), _text(traces.get("tracestate"))
         key = saga.binding_id.encode()
         for transition in transitions:
+            self.told.append(transition.state)
             offered = transition.state is State.OFFERED
             value = (
                 _offered(saga, transition, at=self.now_at)
@@ -285,7 +288,7 @@ class Unit:
             binding_id=entry.saga.binding_id,
             reason=str(reason),
             step=entry.saga.step,
-            message=message,
+            cause=message,
         )
 
 

@@ -100,6 +100,8 @@ class FieldName(StrEnum):
     """Records of a transaction or a restore."""
     REMEDY = "remedy"
     """What to do, in words of ours."""
+    REPLAYS = "replays"
+    """How often a saga was replayed."""
     REQUEST_ID = "request_id"
     """`ce_id` of a request."""
     RESULT_CLASS = "result_class"
