@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: help setup demo test check lint format lock kafka-jars clean \
-	test-lint test-pure test-wire test-broker test-whole
+	test-lint test-rooms test-pure test-wire test-broker test-whole
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,17 +27,18 @@ setup: $(READY) ## make .venv with all that is pinned in locks/
 demo: $(READY) ## run everything here: Kafka, the payment side, workers, requests of every kind
 	@$(BIN)/unbinding demo
 
-test: $(READY) ## all levels: lint, pure, wire, broker, whole
+test: $(READY) ## all levels: lint, rooms, pure, wire, broker, whole
 	@$(BIN)/python tests/levels.py
 
 check: $(READY) ## what to run before each commit: lint and pure
-	@$(BIN)/python tests/levels.py lint pure
+	@$(BIN)/python tests/levels.py lint rooms pure
 
-test-lint test-pure test-wire test-broker test-whole: test-%: $(READY)
+test-lint test-rooms test-pure test-wire test-broker test-whole: test-%: $(READY)
 	@$(BIN)/python tests/levels.py $*
 
 lint: test-lint ## format, lint, types, import contracts, forbidden words
-test-pure: ## tables, properties, simulation: no network, no broker
+test-rooms: ## the rooms without input and output, and how much of them is covered
+test-pure: ## the rest without network and broker: the shard, the simulation, the command line
 test-wire: ## the HTTP client against the sandbox, over TLS
 test-broker: ## against a real Apache Kafka
 test-whole: ## the program as a person runs it
