@@ -34,6 +34,10 @@ def test_the_demo_is_right(tmp_path: Path) -> None:
     assert "✗" not in done.stdout
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.whole
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl-C in the middle ends the demo with exit code 130, and with it its worker and its Kafka."""
@@ -45,6 +49,8 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         start_new_session=True,  # the interrupt is for the demo alone
+        # A test run in the background of a shell ignores the interrupt, and its children would, too.
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 -- nothing is done there but this
     )
     try:
         assert demo.stdout is not None

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _WAKING_MS: Final = 250
 """In this time after SIGCONT the calls come that had passed their gate, but not the wire."""
-_GATED: Final = 16
-"""So many calls may have passed their gates in one turn of the event loop."""
+_GATED: Final = 1
+"""So many calls may have passed their gates in one step of the event loop, which the stop cuts in two."""
 _LATE_MS: Final = 50
 """The payment side may note the end of a call so much later than its caller had the answer."""
 _BAD_EVENTS: Final = ("event.misnamed", "shard.crashed", "saga.crashed", "drain.failed", "worker.failed")
@@ -173,27 +173,25 @@ def _written(remains: Remains) -> Iterator[Written]:
 # --- what only a stage shows -----------------------------------------------------------
 
 
-def _leaseless(remains: Remains) -> Iterator[tuple[Freeze, int]]:
-    """Yield each freeze that outlasted the lease, and the moment from which its worker may call again."""
-    for freeze in remains.freezes:
-        if freeze.went_on_at is not None:
-            gained = [
-                line.at
-                for line in remains.lines
-                if line.worker == freeze.worker
-                and line.event == "lease.gained"
-                and line.at >= freeze.went_on_at
-            ]
-            yield freeze, min(gained, default=1 << 62)
-
-
-def _after_waking(remains: Remains, freeze: Freeze, until_at: int) -> list[LedgerCall]:
-    if freeze.went_on_at is None:
+def calls_after_waking(
+    freeze: Freeze, *, ledger: Iterable[LedgerCall], lines: Iterable[Line]
+) -> list[LedgerCall]:
+    """Return the calls that a frozen worker made after it woke, and before it had a lease again."""
+    went_on_at = freeze.went_on_at
+    if went_on_at is None:
         return []
+    gained = [
+        line.at
+        for line in lines
+        if line.worker == freeze.worker and line.event == "lease.gained" and line.at >= went_on_at
+    ]
+    until_at = min(gained, default=None)
     return [
         call
-        for call in remains.ledger
-        if call.worker == freeze.worker and freeze.went_on_at <= call.received_at < until_at
+        for call in ledger
+        if call.worker == freeze.worker
+        and went_on_at <= call.received_at
+        and (until_at is None or call.received_at < until_at)
     ]
 
 
@@ -208,11 +206,11 @@ def _at_the_gate(remains: Remains, history: History, attempts: Iterable[Attempt]
         if event.next_attempt_at is not None:
             due[event.saga_id].append(event.next_attempt_at)
     found: set[int] = set()
-    for freeze, until_at in _leaseless(remains):
+    for freeze in remains.freezes:
         went_on_at = freeze.went_on_at or 0
         early = [
             call.number
-            for call in _after_waking(remains, freeze, until_at)
+            for call in calls_after_waking(freeze, ledger=remains.ledger, lines=remains.lines)
             if call.received_at < went_on_at + _WAKING_MS
             and not any(freeze.stopped_at < at <= call.received_at for at in due[saga_of.get(call.number)])
         ]
@@ -234,14 +232,12 @@ def _taken_up_late(call: LedgerCall, remains: Remains) -> bool:
 
 
 def _zombies_silent(remains: Remains, forgiven: frozenset[int]) -> Iterator[Violation]:
-    for freeze, until_at in _leaseless(remains):
-        calls = [c for c in _after_waking(remains, freeze, until_at) if c.number not in forgiven]
+    for freeze in remains.freezes:
+        after = calls_after_waking(freeze, ledger=remains.ledger, lines=remains.lines)
+        calls = [call for call in after if call.number not in forgiven]
         if calls:
-            yield Violation(
-                "P3",
-                f"{freeze.worker} began {len(calls)} calls after it woke and before it had a lease",
-                (freeze, *calls),
-            )
+            what = f"{freeze.worker} began {len(calls)} calls after it woke and before it had a lease"
+            yield Violation("P3", what, (freeze, *calls))
 
 
 def _calls_known(remains: Remains, attempts: Sequence[Attempt]) -> Iterator[Violation]:

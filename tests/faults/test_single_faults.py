@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.judgement import doubled_calls
+from tests.faults.judgement import calls_after_waking, doubled_calls
 from tests.faults.load import Load, send
 from tests.faults.rounds import Course, Outcome, at_rest, conclude
 from tests.faults.stage import PARTITIONS, Process, Stage, now_ms, open_stage, until
@@ -92,27 +92,35 @@ async def test_killed_with_calls_in_flight(broker: Broker, prefix: str, tmp_path
 
 
 async def test_frozen_worker_begins_nothing(broker: Broker, prefix: str, tmp_path: Path) -> None:
-    """A worker frozen with calls in line, until its partitions have moved, begins none of them as it wakes."""
-    servers = broker.bootstrap_servers
-    async with open_stage(tmp_path, bootstrap_servers=servers, prefix=prefix, in_flight=1) as stage:
-        worker = stage.hire("a")
-        await stage.settled()
+    """A worker frozen with calls in line until its partitions have moved begins none of them as it wakes."""
+    everything = frozenset(range(PARTITIONS))
+    async with open_stage(
+        tmp_path, bootstrap_servers=broker.bootstrap_servers, prefix=prefix, call_ms=5_000, in_flight=4
+    ) as stage:
+        frozen, other = stage.hire("a"), stage.hire("b")
+        await until(lambda: _shared(stage, each=3), within_s=60, what="the workers share the partitions")
         load = make_load()
         for _ in range(60):
-            load.add("allow", slow_ms=200)
+            load.add("allow", slow_ms=1_000)
         await deliver(stage, load)
-        await until(partial(_calls, stage, worker), within_s=20, what="it has a call in flight")
-        other = stage.hire("b")
-        await until(lambda: len(_assigned(other)) == 3, within_s=60, what="the workers share the partitions")
-        await until(partial(_calls, stage, worker), within_s=20, what="it has a call in flight")
-        freeze = stage.freeze(worker)
-        moved = frozenset(range(PARTITIONS))
-        await until(lambda: _assigned(other) == moved, within_s=30, what="the partitions have moved")
+        await until(partial(_has_line, stage, frozen), within_s=20, what="it has calls in line")
+        freeze = stage.freeze(frozen)
+        await until(lambda: _assigned(other) == everything, within_s=30, what="the partitions move")
         await until(
-            lambda: stage.open_partitions(without=worker) == moved, within_s=30, what="they have been opened"
+            lambda: stage.open_partitions(without=frozen) == everything, within_s=30, what="they are open"
         )
-        stage.thaw(worker, freeze)
+        stage.thaw(frozen, freeze)
         await prove(stage, load)
+        # One call may have stood between its gate and the wire, where the signal struck.
+        assert len(calls_after_waking(freeze, ledger=await stage.ledger(), lines=stage.lines())) <= 1
+
+
+async def _has_line(stage: Stage, process: Process) -> bool:
+    """Tell whether a worker has as many calls of one API in flight as it may, and has had others before."""
+    calls = [call for call in await stage.ledger() if call.worker == process.name]
+    under_way = [call.step for call in calls if call.ended is None]
+    full = any(under_way.count(step) >= stage.in_flight for step in set(under_way))
+    return full and len(calls) > 2 * stage.in_flight
 
 
 async def test_clean_end_doubles_no_call(broker: Broker, prefix: str, tmp_path: Path) -> None:
@@ -141,11 +149,11 @@ async def _calls(stage: Stage, process: Process) -> bool:
 
 
 async def test_rolling_restart_moves_nothing(broker: Broker, prefix: str, tmp_path: Path) -> None:
-    """Workers with instance ids are restarted one after the other: no partition of the others is touched."""
+    """Workers with instance ids are restarted one after the other: no other partition is touched."""
     servers = broker.bootstrap_servers
     async with open_stage(tmp_path, bootstrap_servers=servers, prefix=prefix, session_ms=30_000) as stage:
         staff = {slot: stage.hire(slot, instance_id=f"worker-{slot}") for slot in ("a", "b", "c")}
-        await until(lambda: _shared(stage), within_s=60, what="each worker has two partitions")
+        await until(lambda: _shared(stage, each=2), within_s=60, what="each worker has two partitions")
         had = {slot: _assigned(process) for slot, process in staff.items()}
         before = {process.name: process.count("partitions.revoked") for process in staff.values()}
         load = make_load(PLAIN)
@@ -166,9 +174,9 @@ async def test_rolling_restart_moves_nothing(broker: Broker, prefix: str, tmp_pa
         assert set(moved.values()) == {0}, moved
 
 
-def _shared(stage: Stage) -> bool:
-    """Tell whether each worker has two partitions, all open."""
-    fair = all(len(_assigned(process)) == 2 for process in stage.running)
+def _shared(stage: Stage, *, each: int) -> bool:
+    """Tell whether each worker has so many partitions, all open."""
+    fair = all(len(_assigned(process)) == each for process in stage.running)
     return fair and stage.open_partitions() == frozenset(range(PARTITIONS))
 
 

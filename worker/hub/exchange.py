@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
 from worker.hub.answers import Answer, OwnCode, read_object, read_retry_after
 from worker.hub.counterparts import endpoint
 from worker.hub.errors import CounterpartUnusable
-from worker.hub.transport import GATE, GatedTransport
+from worker.hub.transport import GATE, AiohttpTransport, GatedTransport, Reply
 from worker.signing import SignatureError, sign_request, verify_response
 
 if TYPE_CHECKING:
@@ -56,6 +56,20 @@ class _Passage:
         self.passed = True
 
 
+class _Send(Protocol):
+    """One way to send a message, passing the gate last; raises httpx's errors."""
+
+    async def __call__(
+        self,
+        method: str,
+        url: httpx.URL,
+        *,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        gate: Callable[[], None],
+    ) -> Reply: ...
+
+
 class HeaderExchange:
     """Performs attempts of one step at one counterpart, signed in the header."""
 
@@ -70,15 +84,14 @@ class HeaderExchange:
         """Check address and keys by signing once. Raises CounterpartUnusable."""
         self._counterpart = counterpart
         self._endpoint = endpoint(counterpart, step)
-        self._transport = transport
-        self._gated = isinstance(transport, GatedTransport)
+        self._send = _sender(transport)
         self._clock = clock
         self._fixed_headers = (
-            (b"Host", self._endpoint.url.netloc),
-            (b"Content-Type", b"application/json; charset=UTF-8"),
-            (b"Accept", b"application/json"),
-            (b"Accept-Encoding", b"identity"),
-            (b"Client-Id", counterpart.client_id.encode("ascii", "replace")),
+            ("Host", self._endpoint.url.netloc.decode("ascii")),
+            ("Content-Type", "application/json; charset=UTF-8"),
+            ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
+            ("Client-Id", counterpart.client_id),
         )
         self._time_limit_s = counterpart.timeout_ms / 1000
         try:
@@ -94,13 +107,13 @@ class HeaderExchange:
         through: then nothing has left.
         """
         passage = _Passage(gate)
-        request = self._request(body, passage)
+        headers = self._headers(body)
         try:
             async with asyncio.timeout(self._time_limit_s) as time_limit:
-                if not self._gated:
-                    passage()
-                response = await self._transport.handle_async_request(request)
-                content = await _bounded(response)
+                reply = await self._send(
+                    _METHOD, self._endpoint.url, headers=headers, body=body, gate=passage
+                )
+                content = await _bounded(reply.stream)
         except _NEVER_LEFT as error:
             return Answer(flaw=OwnCode.NOT_SENT, detail=str(error))
         except _MAY_HAVE_LEFT as error:
@@ -111,24 +124,16 @@ class HeaderExchange:
             if not time_limit.expired():
                 raise
             return _unanswered(f"not done within {self._counterpart.timeout_ms} ms", passed=passage.passed)
-        return self._judge(response, content)
+        return self._judge(reply, content)
 
-    def _request(self, body: bytes, passage: _Passage) -> httpx.Request:
+    def _headers(self, body: bytes) -> list[tuple[str, str]]:
         time = _time_text(self._clock())
-        headers = [
+        return [
             *self._fixed_headers,
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Request-Time", time.encode("ascii")),
-            (b"Signature", self._signature(time=time, body=body).encode("ascii")),
+            ("Content-Length", str(len(body))),
+            ("Request-Time", time),
+            ("Signature", self._signature(time=time, body=body)),
         ]
-        # As a stream: for content, httpx would go through all headers once more to add its own.
-        return httpx.Request(
-            _METHOD,
-            self._endpoint.url,
-            headers=headers,
-            stream=httpx.ByteStream(body),
-            extensions={GATE: passage},
-        )
 
     def _signature(self, *, time: str, body: bytes) -> str:
         return sign_request(
@@ -141,15 +146,13 @@ class HeaderExchange:
             key_version=self._counterpart.key_version,
         )
 
-    def _judge(self, response: httpx.Response, content: bytes) -> Answer:
-        status = response.status_code
-        headers = response.headers.raw
-        # By the raw names: httpx's look-up tries out the encoding of every header, for each call.
-        named = {name.lower(): value for name, value in headers}
+    def _judge(self, reply: Reply, content: bytes) -> Answer:
+        status = reply.status
+        named = {name.lower(): value for name, value in reply.headers}
         retry_after_ms = read_retry_after(named.get(b"retry-after"), now_at=self._clock())
         try:
             verify_response(
-                headers=headers,
+                headers=reply.headers,
                 method=_METHOD,
                 path=self._endpoint.path,
                 client_id=self._counterpart.client_id,
@@ -177,13 +180,38 @@ class HeaderExchange:
         )
 
 
-async def _bounded(response: httpx.Response) -> bytes:
-    """Take in the raw body: not decompressed, for raw is what was signed. Raises _TooLong."""
-    stream = response.stream
-    if not isinstance(stream, httpx.AsyncByteStream):
-        raise TypeError(
-            "the transport's answers cannot be read asynchronously: give an asynchronous transport"
+def _sender(transport: httpx.AsyncBaseTransport) -> _Send:
+    """Choose our transport's direct way, or for any other the one through httpx's request and response."""
+    if isinstance(transport, AiohttpTransport):
+        return transport.send
+    gated = isinstance(transport, GatedTransport)
+
+    async def send(
+        method: str,
+        url: httpx.URL,
+        *,
+        headers: list[tuple[str, str]],
+        body: bytes,
+        gate: Callable[[], None],
+    ) -> Reply:
+        # As a stream: for content, httpx would go through all headers once more to add its own.
+        request = httpx.Request(
+            method, url, headers=headers, stream=httpx.ByteStream(body), extensions={GATE: gate}
         )
+        if not gated:
+            gate()
+        response = await transport.handle_async_request(request)
+        if not isinstance(response.stream, httpx.AsyncByteStream):
+            raise TypeError(
+                "the transport's answers cannot be read asynchronously: give an asynchronous transport"
+            )
+        return Reply(response.status_code, response.headers.raw, response.stream)
+
+    return send
+
+
+async def _bounded(stream: httpx.AsyncByteStream) -> bytes:
+    """Take in the raw body: not decompressed, for raw is what was signed. Raises _TooLong."""
     pieces: list[bytes] = []
     length = 0
     try:
