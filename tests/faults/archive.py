@@ -47,7 +47,7 @@ class Archive:
         """Let the connections go."""
         await self._reader.close()
 
-    async def catch_up(self, *, within_s: float = 30) -> None:
+    async def catch_up(self, *, within_s: float = 60) -> None:
         """Read on to the high watermarks of now, open transactions included. Raises TimeoutError."""
         async with asyncio.timeout(within_s):
             marks = await self._reader.offsets(self._positions.keys(), at=LATEST)

@@ -299,7 +299,7 @@ def test_a_record_whose_handling_raises_is_parked_as_crashed(
         (letter,) = desk.letters().values()
         assert letter.reason is Reason.CRASHED
         assert letter.sealed_with == "sealing-1"
-        assert desk.shard._culprits == {}  # noqa: SLF001 - it must not be held against a replay
+        assert desk.shard._culprits.named == {}  # noqa: SLF001 - it must not be held against a replay
 
     desk.play(story())
 
@@ -334,10 +334,10 @@ def test_a_culprit_that_is_parked_already_is_let_be(desk: Desk) -> None:
         desk.request(A)
         await desk.until(desk.letters)
         (key,) = desk.letters()
-        desk.shard._culprits[key] = (Reason.CRASHED, "blamed")  # noqa: SLF001 - a fault of ours, made up
+        desk.shard._culprits.named[key] = (Reason.CRASHED, "blamed")  # noqa: SLF001 - a fault of ours, made up
         desk.request(B)
         await desk.until(lambda: "unbound" in desk.told())
-        assert desk.shard._culprits == {}  # noqa: SLF001 - what was made up
+        assert desk.shard._culprits.named == {}  # noqa: SLF001 - what was made up
         assert desk.letters()[key].reason is Reason.FAILED
 
     desk.play(story())
@@ -403,7 +403,7 @@ def test_an_inbox_that_overflows_is_fed_again() -> None:
         for number in range(40):
             desk.notice(bindingId=A, accessToken=f"token-{number}")
         await desk.rest(5)
-        assert len(desk.shard._inbox[Input.NOTICES]) <= 6  # noqa: SLF001 - the bound is inside
+        assert len(desk.shard._inflow.inbox[Input.NOTICES]) <= 6  # noqa: SLF001 - the bound is inside
         desk.log.gate.set()
         await desk.until(lambda: desk.position(Input.NOTICES) == 40)
         assert sum(key.startswith("dead:") for key in desk.journal()) == 40
@@ -593,7 +593,7 @@ def test_a_cancelled_call_of_which_bytes_left_is_undecided(desk: Desk) -> None:
         await desk.until(lambda: desk.hub.calls)
         desk.hub.slow = asyncio.Event()
         await desk.until(lambda: Step.CANCEL_TOKEN in desk.hub.steps())
-        (under_way,) = desk.shard._calls  # noqa: SLF001 - who would cancel it is outside
+        (under_way,) = desk.shard._calls.under_way  # noqa: SLF001 - who would cancel it is outside
         assert under_way.task is not None
         under_way.task.cancel()
         desk.hub.slow = None

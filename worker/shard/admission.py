@@ -7,20 +7,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from contracts.cloudevents import UnreadableEvent, peek_binding_id, read_event
-from contracts.dead_letters import FORWARDED_FROM_HEADER, original_headers, read_origin_header
+from contracts.dead_letters import FORWARDED_FROM_HEADER, read_origin_header
 from contracts.origins import Origin
 from contracts.requests import UnbindingRequested, read_request
 from contracts.states import Reason, State, Step
 from contracts.topics import LogicalTopic, partition_of
-from contracts.wire import InvalidEvent, clean_message
-from worker.ports import Input, Write
+from contracts.wire import InvalidEvent
+from worker.ports import Write
 from worker.saga.decide import admit
 from worker.saga.inputs import Joined
 from worker.saga.model import Kind, RequestRef, Saga, Target, TargetKind
 from worker.saga.plan import Plan, PlanInvalid, Profile, plan_rebinding, plan_unbinding
 from worker.shard import journal
-from worker.shard.journal import LetterRecord, Meta
-from worker.shard.memory import Entry, Hot, Loose
+from worker.shard.headers import kept_headers
+from worker.shard.journal import Meta
+from worker.shard.memory import Entry, Hot
 from worker.shard.vault import VaultError
 
 if TYPE_CHECKING:
@@ -29,18 +30,14 @@ if TYPE_CHECKING:
     from contracts.cloudevents import IncomingEvent
     from contracts.requests import RebindingRequested
     from worker.ports import Headers, Record
-    from worker.sealing.seal import Sealed
     from worker.shard.driver import Driver
-    from worker.shard.memory import Lane, Memory
+    from worker.shard.letters import Letters
+    from worker.shard.memory import Lane, Loose, Memory
     from worker.shard.unit import Unit
     from worker.shard.vault import Vault
 
 JOINS_MOST: Final = 8
 QUEUE_MOST: Final = 8
-CONTENT_TYPE_HEADER: Final = "content-type"
-_CONTENT_TYPE_BYTES_MOST: Final = 256
-_NEEDED_HEADERS: Final = ("ce_specversion", "ce_id", "ce_source", "ce_type")
-_TRACE_HEADERS: Final = ("traceparent", "tracestate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,12 +77,14 @@ class Admission:
         *,
         memory: Memory,
         driver: Driver,
+        letters: Letters,
         vault: Vault,
         rules: AdmissionRules,
         fits: Callable[[Write], bool],
     ) -> None:
         self._memory = memory
         self._driver = driver
+        self._letters = letters
         self._vault = vault
         self._rules = rules
         self._fits = fits
@@ -95,16 +94,16 @@ class Admission:
         value = record.value
         if value is not None and len(value) > self._rules.record_bytes:
             message = f"the value has {len(value)} bytes, more than {self._rules.record_bytes} are not copied"
-            self._park_loose(unit, record, Reason.TOO_LARGE, message, copied=False)
+            self._letters.park(unit, record, Reason.TOO_LARGE, message, copied=False)
             return
         try:
             event = read_event(value, record.headers)
         except UnreadableEvent as error:
-            self._park_loose(unit, record, Reason.UNREADABLE, str(error))
+            self._letters.park(unit, record, Reason.UNREADABLE, str(error))
             return
         binding_id = peek_binding_id(event)
         if binding_id is None:
-            self._park_loose(unit, record, Reason.INVALID, "bindingId must be text of 1 to 128 characters")
+            self._letters.park(unit, record, Reason.INVALID, "bindingId must be text of 1 to 128 characters")
             return
         home = partition_of(binding_id, self._rules.partitions)
         if home != self._rules.partition:
@@ -174,7 +173,7 @@ class Admission:
             origin=self._first_origin(record),
             timestamp_at=record.timestamp_at,
             event_id=event.id,
-            headers=_kept_headers(record.headers, event),
+            headers=kept_headers(record.headers, event),
         )
 
     def _first_origin(self, record: Record) -> Origin:
@@ -249,7 +248,7 @@ class Admission:
         )
         if not self._fits(write):
             message = f"it belongs to partition {home}, and is too large to be forwarded there"
-            self._park_loose(unit, record, Reason.TOO_LARGE, message, copied=False)
+            self._letters.park(unit, record, Reason.TOO_LARGE, message, copied=False)
             return
         unit.write(write)
         unit.note("record.forwarded", origin=origin, partition=home)
@@ -324,59 +323,6 @@ class Admission:
         entry = self._enter(unit, saga, meta=meta, value=value, request=None, state=State.PARKED)
         self._driver.broke(unit, entry, reason=Reason.INVALID, message=message)
 
-    def park_unwritable(self, unit: Unit, record: Record, message: str) -> None:
-        """Park a record whose admission the broker refuses, as small as possible."""
-        self._park_loose(unit, record, Reason.UNWRITABLE, message, copied=False)
-
-    def park_crashed(self, unit: Unit, record: Record, message: str) -> None:
-        """Park a record whose admission raised inside the worker."""
-        copied = record.value is None or len(record.value) <= self._rules.record_bytes
-        self._park_loose(unit, record, Reason.CRASHED, message, copied=copied)
-
-    def park_notice(
-        self, unit: Unit, record: Record, reason: Reason, message: str, *, copied: bool = True
-    ) -> None:
-        """Park a notice that cannot be taken in."""
-        self._park_loose(unit, record, reason, message, copied=copied)
-
-    def _park_loose(
-        self, unit: Unit, record: Record, reason: Reason, message: str, *, copied: bool = True
-    ) -> None:
-        """Park a record without a saga: its letter's key is its origin."""
-        origin = Origin(record.topic, record.partition, record.offset)
-        meta = Meta(
-            origin=origin,
-            timestamp_at=record.timestamp_at,
-            sha256=None if copied else hashlib.sha256(record.value or b"").hexdigest(),
-            headers=_kept_headers(record.headers),
-        )
-        sealed: Sealed | None = None
-        if copied:
-            sealed = self._vault.seal(record.value or b"", key=origin.text)
-        loose = Loose(
-            key=origin.text,
-            record=LetterRecord(
-                reason=reason,
-                message=clean_message(message),
-                replays=0,
-                first_parked_at=unit.now_at,
-                notice=record.input is Input.NOTICES,
-            ),
-            sealed=sealed,
-            packed=journal.encode_meta(meta),
-        )
-        self.keep_loose(unit, loose, meta=meta)
-
-    def keep_loose(self, unit: Unit, loose: Loose, *, meta: Meta) -> None:
-        """Write a letter without a saga, and its journal."""
-        self._memory.loose[loose.key] = loose
-        unit.keep_letter(loose.key, loose.record)
-        unit.keep_request(key=loose.key, sealed=loose.sealed, packed=loose.packed)
-        unit.write_loose_letter(loose, meta=meta)
-        unit.note(
-            "letter.written", letter=loose.key, reason=str(loose.record.reason), cause=loose.record.message
-        )
-
     # --- a letter read anew -------------------------------------------------------
 
     def read_again(self, unit: Unit, loose: Loose, *, value: bytes) -> bool:
@@ -385,20 +331,13 @@ class Admission:
         found = self._readable(value, meta.headers)
         if isinstance(found, str):
             record = replace(loose.record, replays=loose.record.replays + 1, message=found)
-            self.keep_loose(unit, replace(loose, record=record), meta=meta)
+            self._letters.keep(unit, replace(loose, record=record), meta=meta)
             return False
         event, binding_id = found
-        self.drop_loose(unit, loose)
+        self._letters.resolve(unit, loose)
         meta = replace(meta, event_id=event.id, sha256=None)
         self._admit(unit, event, binding_id=binding_id, meta=meta, value=value)
         return True
-
-    def drop_loose(self, unit: Unit, loose: Loose) -> None:
-        """Resolve a letter without a saga."""
-        del self._memory.loose[loose.key]
-        unit.drop_state(loose.key)
-        unit.drop_request(loose.key)
-        unit.resolve_letter(loose.key)
 
     def _readable(self, value: bytes, headers: Headers) -> tuple[IncomingEvent, str] | str:
         try:
@@ -450,24 +389,3 @@ def saga_id_of(event: IncomingEvent, origin: Origin, identity: bytes) -> str:
 
 def _requested_at(request: UnbindingRequested | RebindingRequested, meta: Meta) -> int:
     return request.requested_at_ms if isinstance(request, UnbindingRequested) else meta.timestamp_at
-
-
-def _kept_headers(headers: Headers, event: IncomingEvent | None = None) -> Headers:
-    """Return the headers that are kept: enough to read the value again, whatever else was sent along.
-
-    Of several with one name the last one counts, as when it was read. A trace context that the event does
-    not have was malformed, and goes.
-    """
-    last = dict(headers)
-    content_type = last.get(CONTENT_TYPE_HEADER)
-    ordered: list[tuple[str, bytes]] = [(name, last.pop(name)) for name in _NEEDED_HEADERS if name in last]
-    if event is not None:
-        traces = dict(zip(_TRACE_HEADERS, (event.traceparent, event.tracestate), strict=True))
-        for name, text in traces.items():
-            last.pop(name, None)
-            if text is not None:
-                ordered.append((name, text.encode()))
-    kept = original_headers((*ordered, *last.items()))
-    if not content_type:
-        return kept
-    return (*kept, (CONTENT_TYPE_HEADER, content_type[:_CONTENT_TYPE_BYTES_MOST]))

@@ -18,8 +18,9 @@ from worker.shard.memory import ACTIVE, Entry, Line, Loose, Memory
 from worker.shard.seen import BlockKey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from contracts.states import Step
     from worker.ports import Bounds, JournalRecord, Log
     from worker.sealing.seal import Sealed
     from worker.shard.vault import Vault
@@ -150,11 +151,8 @@ def _place(memory: Memory, entry: Entry) -> None:
         lane.active = entry.key
 
 
-def wake_up(memory: Memory, line_of: dict[str, str]) -> None:
-    """Set timers, and list who has to be looked at, as after every time that the shard was not open.
-
-    ``line_of`` maps each saga that is stopped to its line.
-    """
+def wake_up(memory: Memory, line_of: Callable[[Step], str]) -> None:
+    """Set timers, and list who has to be looked at, as after every time that the shard was not open."""
     memory.forget_waits()
     for line in memory.lines.values():
         line.waiting.clear()
@@ -164,8 +162,8 @@ def wake_up(memory: Memory, line_of: dict[str, str]) -> None:
         entry.call = None
         if phase in (Phase.WAITING, Phase.HELD, Phase.STOPPED):
             memory.wake(entry)
-        if phase is Phase.STOPPED:
-            line_now = memory.lines.get(line_of[entry.key])
+        if phase is Phase.STOPPED and entry.saga.step is not None:
+            line_now = memory.lines.get(line_of(entry.saga.step))
             if line_now is not None:
                 line_now.waiting[entry.key] = None
                 continue
@@ -180,6 +178,20 @@ def check_keys(memory: Memory, vault: Vault, *, given_up: frozenset[str]) -> Non
     named |= {loose.sealed.key_id for loose in memory.loose.values() if loose.sealed is not None}
     _demand(named - vault.sealing_keys - given_up, "sealing")
     _demand(memory.fingerprint_keys - vault.fingerprint_keys - given_up, "fingerprint")
+
+
+def given_up(memory: Memory, vault: Vault, *, keys: frozenset[str]) -> dict[str, str]:
+    """Name the sagas whose sealing key was given up, and say so: they can only be parked."""
+    gone = keys - vault.sealing_keys
+    if not gone:
+        return {}
+    return {
+        entry.key: f"sealing key {entry.sealed.key_id} was given up: its request cannot be opened"
+        for entry in memory.entries.values()
+        if entry.sealed is not None
+        and entry.sealed.key_id in gone
+        and entry.saga.phase not in (Phase.PARKED, Phase.ENDED)
+    }
 
 
 def _demand(missing: set[str], what: str) -> None:

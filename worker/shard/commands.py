@@ -23,6 +23,7 @@ from contracts.wire import InvalidEvent, clean_message
 from worker.saga.inputs import Discarded, Resumed
 from worker.saga.model import Phase
 from worker.shard import journal
+from worker.shard.unsealing import meta_of
 from worker.shard.vault import VaultError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from worker.sealing.seal import Sealed
     from worker.shard.admission import Admission
     from worker.shard.driver import Driver
+    from worker.shard.letters import Letters
     from worker.shard.memory import Entry, Loose, Memory
     from worker.shard.unit import Unit
     from worker.shard.vault import Vault
@@ -56,10 +58,13 @@ class Refusal(Exception):
 class Commands:
     """Applies commands to parked sagas and to letters without a saga, or refuses them."""
 
-    def __init__(self, *, memory: Memory, driver: Driver, admission: Admission, vault: Vault) -> None:
+    def __init__(
+        self, *, memory: Memory, driver: Driver, admission: Admission, letters: Letters, vault: Vault
+    ) -> None:
         self._memory = memory
         self._driver = driver
         self._admission = admission
+        self._letters = letters
         self._vault = vault
 
     def refuse(self, unit: Unit, record: Record, because: str) -> None:
@@ -191,7 +196,7 @@ class Commands:
         del command
         if entry.sealed is None:
             raise AssertionError("the guard lets no letter without a value through")
-        meta = self._driver.meta(entry)
+        meta = meta_of(entry)
         value = self._unsealed(entry.sealed, key=entry.key)
         why = self._admission.plan_again(entry, value=value, meta=meta)
         if why is None:
@@ -212,7 +217,7 @@ class Commands:
                 "look at the letter again, then order anew",
             )
         if isinstance(command, DiscardRequested):
-            self._admission.drop_loose(unit, loose)
+            self._letters.resolve(unit, loose)
             return
         discard = f"unbinding letters discard {loose.key}"
         if record.notice:

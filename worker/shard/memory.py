@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from contracts.requests import RebindingRequested, UnbindingRequested
     from worker.ports import Input
     from worker.sealing.seal import Sealed
-    from worker.shard.calls import CallUnderWay
     from worker.shard.journal import LetterRecord, LineRecord, Meta
+    from worker.shard.under_way import CallUnderWay
 
 ACTIVE = frozenset({Phase.DUE, Phase.CALLING, Phase.WAITING, Phase.HELD, Phase.STOPPED})
 """The phases of the one saga of a lane whose turn it is."""

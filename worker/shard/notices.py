@@ -22,8 +22,9 @@ from worker.shard.vault import VaultError, fingerprint_digest
 if TYPE_CHECKING:
     from contracts.cloudevents import IncomingEvent
     from worker.ports import Record
-    from worker.shard.admission import Admission, AdmissionRules
+    from worker.shard.admission import AdmissionRules
     from worker.shard.driver import Driver
+    from worker.shard.letters import Letters
     from worker.shard.memory import Memory
     from worker.shard.unit import Unit
     from worker.shard.vault import Vault
@@ -43,13 +44,13 @@ class Notices:
         *,
         memory: Memory,
         driver: Driver,
-        admission: Admission,
+        letters: Letters,
         vault: Vault,
         rules: AdmissionRules,
     ) -> None:
         self._memory = memory
         self._driver = driver
-        self._admission = admission
+        self._letters = letters
         self._vault = vault
         self._rules = rules
 
@@ -57,7 +58,7 @@ class Notices:
         """Take one record of ``unbinding.notices`` in."""
         value = record.value
         if value is not None and len(value) > self._rules.record_bytes:
-            self._admission.park_notice(
+            self._letters.park(
                 unit, record, Reason.TOO_LARGE, "the value is too large to be copied", copied=False
             )
             return
@@ -66,10 +67,10 @@ class Notices:
             notice = self._clear(read_notice(event))
             named = self._named(notice)
         except UnreadableEvent as error:
-            self._admission.park_notice(unit, record, Reason.UNREADABLE, str(error))
+            self._letters.park(unit, record, Reason.UNREADABLE, str(error))
             return
         except (InvalidEvent, VaultError) as error:
-            self._admission.park_notice(unit, record, Reason.INVALID, str(error))
+            self._letters.park(unit, record, Reason.INVALID, str(error))
             return
         if notice.binding_id is not None:
             home = partition_of(notice.binding_id, self._rules.partitions)
