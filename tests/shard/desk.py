@@ -216,6 +216,7 @@ class Ear:
     """An observer that keeps what it hears."""
 
     lines: list[tuple[str, dict[str, object]]] = field(default_factory=list)
+    levels: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def log(self, event: str, **fields: object) -> None:
         """Keep a line."""
@@ -228,7 +229,8 @@ class Ear:
         """Hear a value."""
 
     def gauge(self, metric: str, value: float, **labels: str) -> None:
-        """Hear a level."""
+        """Keep a level."""
+        self.levels[metric, labels.get("state", "")] = value
 
     def heard(self, event: str) -> list[dict[str, object]]:
         """Return the fields of each line of this event."""

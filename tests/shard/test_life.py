@@ -222,6 +222,25 @@ def test_a_call_that_raises_parks_its_saga_only(desk: Desk) -> None:
     desk.play(story())
 
 
+def test_the_life_and_the_sizes_of_a_shard_are_measured(desk: Desk) -> None:
+    """The gauges show where the shard is in its life, and how many letters stand."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.CONSULT] = [FAILED]
+        desk.request(A)
+        await desk.until(desk.letters)
+        await desk.rest(2)
+        desk.request(B)
+        await desk.until(lambda: "unbound" in desk.told())
+        levels = desk.ear.levels
+        assert levels["unbinding_shard_state", "open"] == 1
+        assert levels["unbinding_shard_state", "claiming"] == 0
+        assert levels["unbinding_letters_open", ""] == 1
+
+    desk.play(story())
+
+
 # --- failures -----------------------------------------------------------------
 
 

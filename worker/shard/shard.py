@@ -163,7 +163,7 @@ class Shard:
         if task is None or task.done():
             return
         if self._state is ShardState.OPEN:
-            self._state = ShardState.DRAINING
+            self._become(ShardState.DRAINING)
             self._bell.set()
             await asyncio.wait({task}, timeout=self._options.drain_ms / 1000 * 2)
         if not task.done():
@@ -187,12 +187,12 @@ class Shard:
                     await self._rest()
         finally:
             await self._calls.cut()
-            self._state = ShardState.CLOSED
+            self._become(ShardState.CLOSED)
             self._inflow.clear()
 
     async def _live_once(self) -> bool:
         """Claim and serve until drained (True), or until something breaks (False: try again)."""
-        self._state = ShardState.CLAIMING
+        self._become(ShardState.CLAIMING)
         try:
             await self._claim()
             await self._serve()
@@ -222,7 +222,7 @@ class Shard:
             return True
         finally:
             await self._calls.cut()
-            self._state = ShardState.CLOSED
+            self._become(ShardState.CLOSED)
             self._inflow.clear()
         return False
 
@@ -286,7 +286,7 @@ class Shard:
         self._calls.came.clear()
         self._taken = dict(memory.position)
         self._why = None
-        self._state = ShardState.OPEN
+        self._become(ShardState.OPEN)
         self._inflow.begin(memory.position)
         self._bell.set()
         self._report.event("shard.opened")
@@ -416,6 +416,10 @@ class Shard:
         self._report.event("shard.drained")
 
     # --- small things ---------------------------------------------------------------------------
+
+    def _become(self, state: ShardState) -> None:
+        self._state = state
+        self._report.state(state)
 
     def _open(self) -> bool:
         return self._state is ShardState.OPEN
