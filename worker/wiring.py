@@ -116,6 +116,7 @@ async def run_worker(
     host, _, port = settings.http.address.rpartition(":")
     async with Worker.open(settings, observer=observer, options=options) as worker:
         observer.log("worker.started", version=__version__)
+        observer.gauge("unbinding_worker_info", 1, version=__version__, profile=settings.profile.value)
         app = WorkerApp(work=(worker,), troubles=worker.troubles, registry=registry)
         await app.serve(host=host.strip("[]"), port=int(port))
     observer.log("worker.stopped")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -217,13 +217,15 @@ class Ear:
 
     lines: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     levels: dict[tuple[str, str], float] = field(default_factory=dict)
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def log(self, event: str, **fields: object) -> None:
         """Keep a line."""
         self.lines.append((event, fields))
 
     def count(self, metric: str, n: int = 1, **labels: str) -> None:
-        """Hear a count."""
+        """Add to a count."""
+        self.counts[metric, ",".join(labels.values())] += n
 
     def observe(self, metric: str, value: float, **labels: str) -> None:
         """Hear a value."""

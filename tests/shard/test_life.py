@@ -223,7 +223,7 @@ def test_a_call_that_raises_parks_its_saga_only(desk: Desk) -> None:
 
 
 def test_the_life_and_the_sizes_of_a_shard_are_measured(desk: Desk) -> None:
-    """The gauges show where the shard is in its life, and how many letters stand."""
+    """The metrics show where the shard is in its life, and what became of letters and commands."""
 
     async def story() -> None:
         await desk.open()
@@ -237,6 +237,14 @@ def test_the_life_and_the_sizes_of_a_shard_are_measured(desk: Desk) -> None:
         assert levels["unbinding_shard_state", "open"] == 1
         assert levels["unbinding_shard_state", "claiming"] == 0
         assert levels["unbinding_letters_open", ""] == 1
+        (key,) = desk.letters()
+        desk.command(key, desk.letters()[key].sequence, discard=True)
+        await desk.until(desk.verdicts)
+        counts = desk.ear.counts
+        assert counts["unbinding_letters", "failed"] == 1
+        assert counts["unbinding_commands", "discard,applied"] == 1
+        assert counts["unbinding_letters_resolved", ""] == 1
+        assert counts["unbinding_transitions", "unbound"] == 1
 
     desk.play(story())
 

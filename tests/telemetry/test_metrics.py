@@ -2,16 +2,17 @@
 
 import io
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts.states import Step
+from worker import telemetry
 from worker.saga.results import ResultClass
-from worker.settings import CounterpartName
 from worker.telemetry import LogEvent, Metric, Metrics, Observer, UnknownSeries, make_logger
-from worker.telemetry.metrics import COUNTERPARTS, RESULT_CLASSES, SPECS, Kind
+from worker.telemetry.metrics import RESULT_CLASSES, SPECS, Kind
 
 if TYPE_CHECKING:
     from worker import ports
@@ -44,19 +45,30 @@ def test_every_metric_is_specified_and_well_named() -> None:
         assert bool(spec.buckets) is (spec.kind is Kind.HISTOGRAM)
 
 
+def test_every_metric_is_fed() -> None:
+    """No metric is exported that nobody feeds: an alert on it could never fire."""
+    rooms = Path(telemetry.__file__).parents[1]
+    written = "".join(
+        file.read_text(encoding="utf-8") for file in rooms.rglob("*.py") if file.name != "metrics.py"
+    )
+    unfed = {
+        metric for metric in Metric if f'"{metric}"' not in written and f"Metric.{metric.name}" not in written
+    }
+    assert unfed == set()
+
+
 def test_closed_lists_are_those_of_the_rules() -> None:
-    """The words of labels are the words of the saga and of the settings."""
+    """The words of labels are the words of the saga."""
     assert frozenset(each.value for each in ResultClass) == RESULT_CLASSES
-    assert frozenset(each.value for each in CounterpartName) == COUNTERPARTS
 
 
 def test_milliseconds_are_exported_in_seconds() -> None:
     """Durations are given in milliseconds and exported in seconds."""
     metrics = Metrics()
     metrics.observe(Metric.CALL, 250, step=Step.CONSULT, result_class=ResultClass.DONE)
-    metrics.gauge(Metric.LEASE_AGE, 1_500)
+    metrics.gauge(Metric.REMEMBERED_HORIZON, 1_500, partition=0)
     assert value(metrics, "unbinding_call_seconds_sum", step="consult", result_class="done") == 0.25
-    assert value(metrics, "unbinding_lease_age_seconds") == 1.5
+    assert value(metrics, "unbinding_remembered_horizon_seconds", partition="0") == 1.5
 
 
 def test_labels_may_come_in_any_order() -> None:
@@ -73,7 +85,7 @@ def test_labels_may_come_in_any_order() -> None:
         (Metric.LETTERS, {}),
         (Metric.LETTERS, {"reason": "boredom"}),
         (Metric.LETTERS, {"reason": "failed", "binding": "b"}),
-        (Metric.LEASE_AGE, {}),
+        (Metric.LIVE_SAGAS, {"partition": 0}),
     ],
 )
 def test_what_is_not_listed_is_refused(metric: Metric, labels: dict[str, str | int]) -> None:
@@ -94,11 +106,11 @@ def test_a_partition_that_left_is_forgotten() -> None:
     """The series of a partition that is no longer ours go, those of others stay, and it can come back."""
     metrics = Metrics()
     for partition in (3, 4):
-        metrics.gauge(Metric.SAGAS, 7, partition=partition, state="waiting")
+        metrics.gauge(Metric.SHARD_STATE, 1, partition=partition, state="open")
         metrics.gauge(Metric.LIVE_SAGAS, 7, partition=partition)
     metrics.gauge(Metric.LIVE_SAGAS, 7, partition="3")
     metrics.forget_partition(3)
-    assert value(metrics, "unbinding_sagas", partition="3", state="waiting") is None
+    assert value(metrics, "unbinding_shard_state", partition="3", state="open") is None
     assert value(metrics, "unbinding_live_sagas", partition="3") is None
     assert value(metrics, "unbinding_live_sagas", partition="4") == 7
     metrics.gauge(Metric.LIVE_SAGAS, 1, partition=3)

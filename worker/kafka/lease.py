@@ -153,10 +153,12 @@ class LeaseKeeper:
             async with asyncio.timeout(self._bound_ms / 1000):
                 await self._commit(positions)
         except Expelled as error:
+            self._observer.count("unbinding_lease_losses")
             self._observer.log("lease.lost", partitions=sorted(self._held), cause=str(error))
             self.end(tuple(self._held))
         except (NotRenewed, TimeoutError) as error:
             cause = str(error) or "the commit was not answered in time"
+            self._observer.count("unbinding_lease_losses")
             self._observer.log("lease.lost", partitions=sorted(positions), cause=cause)
         else:
             if era == self._era:

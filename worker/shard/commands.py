@@ -130,6 +130,7 @@ class Commands:
         unit.note(
             "command.applied" if applied else "command.refused",
             letter=verdict.letter,
+            command=verdict.command,
             cause=verdict.because,
             plan_id=verdict.plan_id,
         )

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from worker.ports import Observer
     from worker.shard.memory import Memory
-    from worker.shard.unit import Unit
+    from worker.shard.unit import Fact, Unit
 
 _STATES: Final = ("closed", "claiming", "open", "draining")
+_LETTERS: Final = frozenset({"saga.parked", "letter.written"})
+_VERDICTS: Final = {"command.applied": "applied", "command.refused": "refused"}
 _EVERY_MS: Final = 1_000
 
 
@@ -48,10 +50,20 @@ class Report:
         observer = self._observer
         for fact in unit.facts:
             observer.log(fact.event, **fact.fields)
+            self._count(fact)
+        if unit.resolved:
+            observer.count("unbinding_letters_resolved", unit.resolved)
         for state, count in Counter(unit.told).items():
             observer.count("unbinding_transitions", count, state=str(state))
         observer.observe("unbinding_commit_seconds", took_ms)
         observer.observe("unbinding_commit_records", records)
+
+    def _count(self, fact: Fact) -> None:
+        if fact.event in _LETTERS:
+            self._observer.count("unbinding_letters", reason=str(fact.fields["reason"]))
+        elif fact.event in _VERDICTS and fact.fields["command"] is not None:
+            command = str(fact.fields["command"])
+            self._observer.count("unbinding_commands", command=command, verdict=_VERDICTS[fact.event])
 
     def answered(self, *, step: str, result_class: str, took_ms: float) -> None:
         """Measure a call, its quick tries included."""

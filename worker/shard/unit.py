@@ -66,6 +66,8 @@ class Unit:
     """Bytes of the values so far, about."""
     told: list[State] = field(default_factory=list)
     """The states that it publishes: to be counted once it is committed."""
+    resolved: int = 0
+    """Dead letters that it removes."""
     settled: list[str] = field(default_factory=list)
     """Inputs that failed before, and are parked in this unit."""
     _dirty: dict[str, Entry] = field(default_factory=dict)
@@ -258,6 +260,7 @@ class Unit:
 
     def resolve_letter(self, key: str) -> None:
         """Remove a dead letter."""
+        self.resolved += 1
         self.writes.append(Write(topic=LogicalTopic.DEAD_LETTERS, key=key.encode(), value=None))
 
     def record_verdict(self, verdict: VerdictRecorded, *, event_id: str, causation_id: str | None) -> None:

@@ -21,12 +21,10 @@ _CALL_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2
 _COMMIT_BUCKETS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 10.0)
 _RECORD_BUCKETS: Final = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0)
 _RESTORE_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-_SAGA_BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 86400.0)
 
 STEPS: Final = frozenset(step.value for step in Step)
 STATES: Final = frozenset(state.value for state in State)
 REASONS: Final = frozenset(reason.value for reason in Reason)
-ENDS: Final = frozenset({"refused", "lapsed", "unbound", "offered", "discarded"})
 RESULT_CLASSES: Final = frozenset(
     {
         "done",
@@ -40,13 +38,10 @@ RESULT_CLASSES: Final = frozenset(
         "final",
     }
 )
-COUNTERPARTS: Final = frozenset({"hub", "tokens", "alipayhk", "merchants", "antom"})
-INPUTS: Final = frozenset({"requests", "commands", "notices"})
 SHARD_STATES: Final = frozenset({"closed", "claiming", "open", "draining"})
 COMMANDS: Final = frozenset({"replay", "discard"})
 VERDICTS: Final = frozenset({"applied", "refused"})
 TRANSACTION_CAUSES: Final = frozenset({"fenced", "interrupted", "refused"})
-IGNORED: Final = frozenset({"repetition", "known_dead", "forged", "malformed", "unmatched"})
 
 Series = Counter | Gauge | Histogram
 
@@ -71,12 +66,6 @@ class Metric(StrEnum):
 
     TRANSITIONS = "unbinding_transitions"
     """Transitions committed, by state entered."""
-    RECORDS = "unbinding_records"
-    """Records taken, by input."""
-    RECORDS_FORWARDED = "unbinding_records_forwarded"
-    """Records sent on to their own partition."""
-    RECORDS_IGNORED = "unbinding_records_ignored"
-    """Records taken without effect, by cause."""
     LETTERS = "unbinding_letters"
     """Dead letters written, by reason."""
     LETTERS_RESOLVED = "unbinding_letters_resolved"
@@ -87,17 +76,11 @@ class Metric(StrEnum):
     """Transactions not committed, by cause."""
     LEASE_LOSSES = "unbinding_lease_losses"
     """How often membership was not proven any more."""
-    ATTEMPTS = "unbinding_attempts"
-    """HTTP attempts begun, by counterpart."""
-    ANSWERS_REJECTED = "unbinding_answers_rejected"
-    """Answers that could not be verified, by counterpart."""
     LOG_FIELDS_DROPPED = "unbinding_log_fields_dropped"
     """Fields that were not fit for a log line: a mistake in the code."""
     SERIES_REFUSED = "unbinding_series_refused"
     """Uses of a metric that its closed list does not know: a mistake in the code."""
 
-    SAGAS = "unbinding_sagas"
-    """Sagas now, by partition and state."""
     LIVE_SAGAS = "unbinding_live_sagas"
     """Live sagas in memory, by partition."""
     LIVE_BYTES = "unbinding_live_bytes"
@@ -108,24 +91,8 @@ class Metric(StrEnum):
     """1 for the state that a shard is in, by partition and state."""
     LETTERS_OPEN = "unbinding_letters_open"
     """Dead letters that stand, by partition."""
-    LAG = "unbinding_lag_records"
-    """Records not yet taken, by partition and input."""
-    LEASE_AGE = "unbinding_lease_age_seconds"
-    """Age of the last proof of membership."""
     REMEMBERED_HORIZON = "unbinding_remembered_horizon_seconds"
     """How far back finished requests are known, by partition."""
-    LINES_STOPPED = "unbinding_lines_stopped"
-    """Lines that are stopped, by partition and counterpart."""
-    CALLS_IN_FLIGHT = "unbinding_calls_in_flight"
-    """HTTP attempts open now, by counterpart."""
-    RATE = "unbinding_rate_per_second"
-    """Attempts a second that a counterpart is given now."""
-    HOLDS = "unbinding_holds"
-    """Holds that stand."""
-    HOLDS_KNOWN = "unbinding_holds_known"
-    """1 once all holds have been read; before that no call is made."""
-    BRAKE = "unbinding_brake"
-    """1 while the brake keeps sagas from starting, by partition."""
     INFO = "unbinding_worker_info"
     """1; its labels say version and profile."""
 
@@ -137,8 +104,6 @@ class Metric(StrEnum):
     """Records of a transaction."""
     RESTORE = "unbinding_restore_seconds"
     """Duration of reading a journal partition."""
-    SAGA = "unbinding_saga_seconds"
-    """From admission to the end, by end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,35 +136,21 @@ def _histogram(
 SPECS: Final[Mapping[Metric, Spec]] = MappingProxyType(
     {
         Metric.TRANSITIONS: _counter("Transitions committed.", state=STATES),
-        Metric.RECORDS: _counter("Records taken.", input=INPUTS),
-        Metric.RECORDS_FORWARDED: _counter("Records sent on to their own partition.", input=INPUTS),
-        Metric.RECORDS_IGNORED: _counter("Records taken without effect.", input=INPUTS, cause=IGNORED),
         Metric.LETTERS: _counter("Dead letters written.", reason=REASONS),
         Metric.LETTERS_RESOLVED: _counter("Dead letters removed."),
         Metric.COMMANDS: _counter("Commands ended.", command=COMMANDS, verdict=VERDICTS),
         Metric.TRANSACTION_FAILURES: _counter("Transactions not committed.", cause=TRANSACTION_CAUSES),
         Metric.LEASE_LOSSES: _counter("Membership not proven any more."),
-        Metric.ATTEMPTS: _counter("HTTP attempts begun.", counterpart=COUNTERPARTS),
-        Metric.ANSWERS_REJECTED: _counter("Answers that could not be verified.", counterpart=COUNTERPARTS),
         Metric.LOG_FIELDS_DROPPED: _counter("Fields not fit for a log line."),
         Metric.SERIES_REFUSED: _counter("Uses of a metric that its list does not know."),
-        Metric.SAGAS: _gauge("Sagas now.", partition=None, state=STATES),
         Metric.LIVE_SAGAS: _gauge("Live sagas in memory.", partition=None),
         Metric.LIVE_BYTES: _gauge("Bytes of live sagas.", partition=None),
         Metric.WAITING_TIMERS: _gauge("Durable timers that run.", partition=None),
         Metric.SHARD_STATE: _gauge("1 for the state of a shard.", partition=None, state=SHARD_STATES),
         Metric.LETTERS_OPEN: _gauge("Dead letters that stand.", partition=None),
-        Metric.LAG: _gauge("Records not yet taken.", partition=None, input=INPUTS),
-        Metric.LEASE_AGE: _gauge("Age of the last proof of membership.", scale=SECONDS),
         Metric.REMEMBERED_HORIZON: _gauge(
             "How far back finished requests are known.", scale=SECONDS, partition=None
         ),
-        Metric.LINES_STOPPED: _gauge("Lines that are stopped.", partition=None, counterpart=COUNTERPARTS),
-        Metric.CALLS_IN_FLIGHT: _gauge("HTTP attempts open now.", counterpart=COUNTERPARTS),
-        Metric.RATE: _gauge("Attempts a second given now.", counterpart=COUNTERPARTS),
-        Metric.HOLDS: _gauge("Holds that stand."),
-        Metric.HOLDS_KNOWN: _gauge("1 once all holds have been read."),
-        Metric.BRAKE: _gauge("1 while the brake is on.", partition=None),
         Metric.INFO: _gauge("Version and profile.", version=None, profile=None),
         Metric.CALL: _histogram(
             "Duration of calls.", _CALL_BUCKETS, scale=SECONDS, step=STEPS, result_class=RESULT_CLASSES
@@ -209,7 +160,6 @@ SPECS: Final[Mapping[Metric, Spec]] = MappingProxyType(
         Metric.RESTORE: _histogram(
             "Duration of reading a journal partition.", _RESTORE_BUCKETS, scale=SECONDS
         ),
-        Metric.SAGA: _histogram("From admission to the end.", _SAGA_BUCKETS, scale=SECONDS, end=ENDS),
     }
 )
 """One entry for each metric."""
