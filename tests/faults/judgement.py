@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final
 
 from contracts.origins import Origin
 from contracts.topics import partition_of
 from tests.faults.diary import Line, Owners
 from tests.faults.stage import PARTITIONS
-from tests.simulation.checker import Violation, check
-from tests.simulation.history import Attempt, History, Written
-from tests.simulation.legal import ENDS
-from tests.simulation.reader import read_history
 from worker.sandbox.payment import fingerprint
+from worker.verify.checker import Violation, check
+from worker.verify.history import Attempt, History, Written
+from worker.verify.legal import ENDS
+from worker.verify.reader import read_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tests.faults.payment_side import LedgerCall
     from tests.faults.stage import Freeze
-    from tests.simulation.cluster import SimCluster, Stored
-    from tests.simulation.history import StateSeen
+    from worker.verify.history import StateSeen
+    from worker.verify.reader import Records
 
 _WAKING_MS: Final = 250
 """In this time after SIGCONT the calls come that had passed their gate, but not the wire."""
@@ -32,18 +32,6 @@ _GATED: Final = 1
 _LATE_MS: Final = 50
 """The payment side may note the end of a call so much later than its caller had the answer."""
 _BAD_EVENTS: Final = ("event.misnamed", "shard.crashed", "saga.crashed", "drain.failed", "worker.failed")
-
-
-class Records(Protocol):
-    """The topics' records, as the history reader asks for them."""
-
-    def archive(self, topic: str, partition: int) -> list[Stored]:
-        """Return each committed record of a partition, in order."""
-        ...
-
-    def written(self) -> Iterable[Stored]:
-        """Return each record that the worker wrote itself."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,14 +53,13 @@ class Remains:
 
 def open_requests(archive: Records) -> list[Violation]:
     """Return what has not come to its end yet."""
-    history = read_history(cast("SimCluster", archive), partitions=PARTITIONS, with_bytes=False)
+    history = read_history(archive, partitions=PARTITIONS, with_bytes=False)
     return [violation for violation in check(history) if violation.promise in {"P1", "P7"}]
 
 
 def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Violation]]:
     """Return the history, and each promise that it shows broken; not at rest, nothing needs its end yet."""
-    archive = cast("SimCluster", remains.archive)
-    bare = read_history(archive, partitions=PARTITIONS, with_bytes=False, at_rest=at_rest)
+    bare = read_history(remains.archive, partitions=PARTITIONS, with_bytes=False, at_rest=at_rest)
     owners = Owners(remains.lines)
     attempts = tuple(_attempts(remains, bare, owners))
     forgiven = _at_the_gate(remains, bare, attempts)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.stage import Stage
-    from tests.simulation.checker import Violation
+    from worker.verify.checker import Violation
 
 REST_S: Final = 120.0
 """In this time after the load everything must have come to its end: longer than any patience."""

@@ -63,6 +63,12 @@ class Shelf:
         )
 
 
+def shelf_of(remains: Remains) -> Shelf:
+    """Return the shelf of hand-made remains."""
+    assert isinstance(remains.archive, Shelf)
+    return remains.archive
+
+
 def state(shelf: Shelf, sequence: int, at: int, state: State, *, done: tuple[Step, ...] = ()) -> None:
     """Publish one event of the saga."""
     value = encode_state_changed(
@@ -189,7 +195,7 @@ def test_call_at_the_gate() -> None:
     ledger = [call(1, Step.CONSULT, START + 15), call(2, Step.CANCEL_TOKEN, START + 150)]
     woken = replace(remains, freezes=[freeze], lines=[*remains.lines, gained], ledger=ledger)
     assert promises(woken) == set()
-    shelf = Shelf({(REQUESTS, HOME): remains.archive.archive(REQUESTS, HOME)})
+    shelf = Shelf({(REQUESTS, HOME): shelf_of(remains).archive(REQUESTS, HOME)})
     state(shelf, 1, START + 10, State.REQUESTED)
     state(shelf, 2, START + 18, State.ALLOWED, done=(Step.CONSULT,))
     state(shelf, 3, START + 19, State.WAITING, done=(Step.CONSULT,))

@@ -88,6 +88,11 @@ class Stored:
         return self.appended if self.transaction is None else self.transaction.decided
 
     @property
+    def transaction_number(self) -> int | None:
+        """The number of the transaction that wrote it."""
+        return None if self.transaction is None else self.transaction.number
+
+    @property
     def committed(self) -> bool:
         """Whether a read_committed reader sees it once the last stable offset is past it."""
         return not self.marker and (self.transaction is None or self.transaction.fate is Fate.COMMITTED)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from contracts.requests import UnbindingRequested
 from contracts.states import Evidence, Outcome, Step
-from tests.simulation.history import Attempt
 from worker.ports import NotBegun
 from worker.saga.results import Links, Result, ResultClass
+from worker.verify.history import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 
 from contracts.states import Step
 from contracts.topics import LogicalTopic, topic_name
-from tests.simulation.checker import Violation, check
 from tests.simulation.hub import LINES, Act
 from tests.simulation.loop import Deadlock, Life, Livelock, run
 from tests.simulation.process import SimHold
-from tests.simulation.reader import read_history
 from tests.simulation.upstream import Upstream
 from tests.simulation.world import HOUR_MS, SESSION, World
+from worker.verify.checker import Violation, check
+from worker.verify.reader import read_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from tests.simulation.history import History
     from tests.simulation.process import Ports, Shard, SimWorker
+    from worker.verify.history import History
 
 BINDINGS = ("binding-a", "binding-b", "binding-c", "binding-d", "binding-e")
 REST_LIMIT = 2 * 3600.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.history import Attempt, LetterSeen, StateSeen
     from tests.simulation.scenario import Outcome
+    from worker.verify.history import Attempt, LetterSeen, StateSeen
 
 
 def told(outcome: Outcome) -> str:

@@ -14,9 +14,9 @@ from contracts.states import Step
 from contracts.topics import LogicalTopic, partition_of
 from contracts.wire import rfc3339
 from tests.simulation.hub import Act
-from tests.simulation.reader import read_history
 from tests.simulation.scenario import Outcome, conclude_run
 from tests.simulation.world import SESSION, World
+from worker.verify.reader import read_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable

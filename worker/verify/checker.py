@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from tests.simulation.legal import ENDS, FIRST, follows
+from worker.verify.legal import ENDS, FIRST, follows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from tests.simulation.history import Attempt, History, LetterSeen, RequestSeen, StateSeen
+    from worker.verify.history import Attempt, History, LetterSeen, RequestSeen, StateSeen
 
 REVOKES = frozenset({"cancel_token", "cancel_agreement"})
 ENDING_STEP = {"token": "cancel_token", "agreement": "cancel_agreement", "account": "notify_merchant"}

@@ -1,8 +1,8 @@
-"""Reads a simulated cluster as outsiders do, into a history of plain data."""
+"""Reads the committed records of all topics, as any outsider sees them, into a history of plain data."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from contracts.cloudevents import UnreadableEvent, peek_binding_id, read_event
 from contracts.commands import CommandKind, Ruling, read_verdict
@@ -12,7 +12,7 @@ from contracts.requests import ActivatedVia, Initiator, UnbindingRequested, read
 from contracts.states import BindingStateChanged, read_state
 from contracts.topics import LogicalTopic, partition_of, topic_name
 from contracts.wire import ContractError
-from tests.simulation.history import (
+from worker.verify.history import (
     CommandSeen,
     History,
     LetterSeen,
@@ -23,16 +23,71 @@ from tests.simulation.history import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from contracts.cloudevents import IncomingEvent
     from contracts.requests import RebindingRequested
-    from tests.simulation.cluster import SimCluster, Stored
-    from tests.simulation.history import Attempt
+    from worker.verify.history import Attempt
+
+
+class Committed(Protocol):
+    """One committed record."""
+
+    @property
+    def topic(self) -> str:
+        """The topic's name, without a prefix."""
+        ...
+
+    @property
+    def partition(self) -> int:
+        """The partition's number."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The offset in the partition."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The value; `None` for a tombstone."""
+        ...
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """The headers, in order."""
+        ...
+
+    @property
+    def moment(self) -> int:
+        """A number that grows: from this moment on a read_committed reader may see the record."""
+        ...
+
+    @property
+    def transaction_number(self) -> int | None:
+        """The transaction that wrote it; `None`: none, or not known."""
+        ...
+
+
+class Records(Protocol):
+    """All committed records of a cluster, compacted or not."""
+
+    def archive(self, topic: str, partition: int) -> Sequence[Committed]:
+        """Return the records of a partition, in order."""
+        ...
+
+    def written(self) -> Iterable[Committed]:
+        """Return each record that the worker wrote itself."""
+        ...
 
 
 def read_history(
-    cluster: SimCluster,
+    records: Records,
     *,
     partitions: int,
     attempts: Iterable[Attempt] = (),
@@ -42,9 +97,9 @@ def read_history(
 ) -> History:
     """Return what a read_committed reader has seen of all topics since the beginning, compacted or not."""
 
-    def each(topic: LogicalTopic) -> Iterator[Stored]:
+    def each(topic: LogicalTopic) -> Iterator[Committed]:
         for partition in range(partitions):
-            yield from cluster.archive(topic_name(topic), partition)
+            yield from records.archive(topic_name(topic), partition)
 
     return History(
         requests=tuple(_request(stored, partitions) for stored in each(LogicalTopic.REQUESTS)),
@@ -53,7 +108,7 @@ def read_history(
         commands=tuple(_command(stored) for stored in each(LogicalTopic.COMMANDS)),
         verdicts=tuple(_verdict(stored) for stored in each(LogicalTopic.VERDICTS)),
         attempts=tuple(attempts),
-        written=tuple(_written(cluster)) if with_bytes else (),
+        written=tuple(_written(records)) if with_bytes else (),
         secrets=frozenset(secrets),
         at_rest=at_rest,
     )
@@ -89,14 +144,14 @@ def is_consulted(request: UnbindingRequested | RebindingRequested) -> bool:
     )
 
 
-def _origin(stored: Stored) -> str:
+def _origin(stored: Committed) -> str:
     return Origin(stored.topic, stored.partition, stored.offset).text
 
 
-def _request(stored: Stored, partitions: int) -> RequestSeen:
+def _request(stored: Committed, partitions: int) -> RequestSeen:
     forwarded = read_origin_header(stored.headers, FORWARDED_FROM_HEADER)
     # What upstream wrote itself is forged: only the worker forwards, and only in transactions.
-    true_forward = forwarded.text if forwarded is not None and stored.transaction is not None else None
+    true_forward = forwarded.text if forwarded is not None and stored.transaction_number is not None else None
     event: IncomingEvent | None = None
     request: UnbindingRequested | RebindingRequested | None = None
     try:
@@ -121,11 +176,7 @@ def _request(stored: Stored, partitions: int) -> RequestSeen:
     )
 
 
-def _number(stored: Stored) -> int | None:
-    return None if stored.transaction is None else stored.transaction.number
-
-
-def _state(stored: Stored) -> StateSeen:
+def _state(stored: Committed) -> StateSeen:
     event = read_event(stored.value, stored.headers)
     changed = read_state(event)
     change = changed if isinstance(changed, BindingStateChanged) else None
@@ -133,7 +184,7 @@ def _state(stored: Stored) -> StateSeen:
         partition=stored.partition,
         offset=stored.offset,
         moment=stored.moment,
-        transaction=_number(stored),
+        transaction=stored.transaction_number,
         event_id=event.id,
         saga_id=changed.saga_id,
         binding_id=changed.binding_id,
@@ -149,14 +200,14 @@ def _state(stored: Stored) -> StateSeen:
     )
 
 
-def _letter(stored: Stored) -> LetterSeen:
+def _letter(stored: Committed) -> LetterSeen:
     key = (stored.key or b"").decode()
     if stored.value is None:
         return LetterSeen(
             partition=stored.partition,
             offset=stored.offset,
             moment=stored.moment,
-            transaction=_number(stored),
+            transaction=stored.transaction_number,
             key=key,
             stands=False,
         )
@@ -165,7 +216,7 @@ def _letter(stored: Stored) -> LetterSeen:
         partition=stored.partition,
         offset=stored.offset,
         moment=stored.moment,
-        transaction=_number(stored),
+        transaction=stored.transaction_number,
         key=key,
         stands=True,
         saga_id=letter.saga_id,
@@ -174,7 +225,7 @@ def _letter(stored: Stored) -> LetterSeen:
     )
 
 
-def _command(stored: Stored) -> CommandSeen:
+def _command(stored: Committed) -> CommandSeen:
     try:
         event = read_event(stored.value, stored.headers)
     except UnreadableEvent:
@@ -188,12 +239,12 @@ def _command(stored: Stored) -> CommandSeen:
     )
 
 
-def _verdict(stored: Stored) -> VerdictSeen:
+def _verdict(stored: Committed) -> VerdictSeen:
     verdict = read_verdict(read_event(stored.value, stored.headers))
     return VerdictSeen(
         offset=stored.offset,
         moment=stored.moment,
-        transaction=_number(stored),
+        transaction=stored.transaction_number,
         command=verdict.command_id or verdict.letter,
         applied=verdict.ruling is Ruling.APPLIED,
         replay=verdict.command is CommandKind.REPLAY,
@@ -201,11 +252,11 @@ def _verdict(stored: Stored) -> VerdictSeen:
     )
 
 
-def _written(cluster: SimCluster) -> Iterator[Written]:
+def _written(records: Records) -> Iterator[Written]:
     requests = topic_name(LogicalTopic.REQUESTS)
-    for stored in cluster.written():
+    for stored in records.written():
         # A rerouted request is the upstream's own bytes.
-        if stored.transaction is not None and stored.topic != requests:
+        if stored.transaction_number is not None and stored.topic != requests:
             headers = b"\n".join(name.encode() + b"=" + content for name, content in stored.headers)
             content = b"\n".join((stored.key or b"", stored.value or b"", headers))
             yield Written(origin=_origin(stored), content=content)

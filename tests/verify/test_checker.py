@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.simulation.checker import check
-from tests.simulation.history import (
+from worker.verify.checker import check
+from worker.verify.history import (
     Attempt,
     CommandSeen,
     History,
@@ -17,7 +17,7 @@ from tests.simulation.history import (
     VerdictSeen,
     Written,
 )
-from tests.simulation.legal import follows
+from worker.verify.legal import follows
 
 BASE = 1_000_000
 

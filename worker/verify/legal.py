@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.history import StateSeen
+    from worker.verify.history import StateSeen
 
 ENDS = frozenset({"refused", "lapsed", "unbound", "offered", "discarded"})
 FIRST = frozenset({"requested", "parked"})
