@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from worker.crash_points import CrashPoint, pass_by
 from worker.ports import Input
 from worker.saga.model import Phase
 from worker.shard import journal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from contracts.states import Step
+    from worker.crash_points import Passing
     from worker.ports import Bounds, JournalRecord, Log
     from worker.sealing.seal import Sealed
     from worker.shard.vault import Vault
@@ -42,7 +44,7 @@ class KeyMissing(ShardClosed):
     """What is in the journal cannot be opened, or not be matched."""
 
 
-async def restore(log: Log) -> Memory:
+async def restore(log: Log, *, passing: Passing = pass_by) -> Memory:
     """Read the journal whole. Raises LogError and JournalUnreadable."""
     latest: dict[bytes, JournalRecord] = {}
     async for records in log.journal():
@@ -51,6 +53,7 @@ async def restore(log: Log) -> Memory:
                 latest.pop(record.key, None)
             else:
                 latest[record.key] = record
+        passing(CrashPoint.RESTORING)
     return build(latest)
 
 
@@ -68,6 +71,7 @@ def build(latest: dict[bytes, JournalRecord]) -> Memory:
             position = journal.decode_position(value)
             memory.position = position.offsets
             memory.fingerprint_keys = set(position.fingerprint_keys)
+            memory.position_extra = position.extra
             continue
         prefix, _, name = key.decode(errors="replace").partition(":")
         match f"{prefix}:":
@@ -83,6 +87,8 @@ def build(latest: dict[bytes, JournalRecord]) -> Memory:
                 memory.note_dead(digest, at)
             case journal.LINE:
                 memory.lines[name] = Line(journal.decode_line(name, value))
+            case journal.ASIDE:
+                pass  # a newer version's, for itself: it stays in the journal
             case _:
                 raise JournalUnreadable(
                     f"journal record {key!r} is of no kind that this version knows; run the newer version"

@@ -1,6 +1,9 @@
 """The journal's format: its keys, and how sagas, letters, lines and the position are written and read.
 
-Format version 1. Unknown members are kept as they are, so that the version after this one can roll back.
+Format version 1. A version writes what the one before it reads, so that both can run side by side and the
+newer one can be taken back: it may add members, which older versions keep as they are, and records under
+``aside:``, which older versions pass over. A change that an older version must not pass over is a new format
+version, and that one is written only after every worker reads it.
 
 JournalUnreadable    a record that this version cannot read; the text names its key and what to do
 """
@@ -31,6 +34,8 @@ REQUEST: Final = "request:"
 SEEN: Final = "seen:"
 DEAD: Final = "dead:"
 LINE: Final = "line:"
+ASIDE: Final = "aside:"
+"""Records of newer versions that a version which does not know them may pass over."""
 
 VERSION: Final = 1
 SEALED_WITH_HEADER: Final = "sealed-with"
@@ -100,6 +105,7 @@ class LetterRecord:
     first_parked_at: int
     notice: bool = False
     """It came as a notice."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +116,7 @@ class LineRecord:
     probe_at: int
     probes: int = 0
     code: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +125,14 @@ class PositionRecord:
 
     offsets: dict[Input, int]
     fingerprint_keys: frozenset[str] = frozenset()
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def encode_position(position: PositionRecord) -> bytes:
     """Return the position's record."""
     offsets = {str(name): offset for name, offset in position.offsets.items()}
-    return orjson.dumps({"v": VERSION, **offsets, "keys": sorted(position.fingerprint_keys)})
+    keys = sorted(position.fingerprint_keys)
+    return orjson.dumps({**position.extra, "v": VERSION, **offsets, "keys": keys})
 
 
 def decode_position(value: bytes) -> PositionRecord:
@@ -132,6 +141,7 @@ def decode_position(value: bytes) -> PositionRecord:
     return PositionRecord(
         offsets={name: int(found[name]) for name in Input if name in found},
         fingerprint_keys=frozenset(found.get("keys", ())),
+        extra=_beyond(found, _POSITION_MEMBERS),
     )
 
 
@@ -205,6 +215,9 @@ _KNOWN: Final = frozenset(
         *("dead", "end", "off"),
     ]
 )
+_POSITION_MEMBERS: Final = frozenset({"v", "keys", *Input})
+_LETTER_MEMBERS: Final = frozenset({"why", "message", "rep", "fp", "notice"})
+_LINE_MEMBERS: Final = frozenset({"v", "at", "probe", "n", "code"})
 
 
 def _state(key: str, found: dict[str, Any]) -> StateRecord:
@@ -247,7 +260,7 @@ def _state(key: str, found: dict[str, Any]) -> StateRecord:
         dead=tuple((bytes.fromhex(digest), at) for digest, at in get("dead", ())),
         ended_at=get("end"),
         offered_since=get("off", False),
-        extra={name: content for name, content in found.items() if name not in _KNOWN},
+        extra=_beyond(found, _KNOWN),
     )
 
 
@@ -257,6 +270,7 @@ def encode_letter(letter: LetterRecord) -> bytes:
         {
             "v": VERSION,
             "letter": {
+                **letter.extra,
                 "why": letter.reason,
                 "message": letter.message,
                 "rep": letter.replays,
@@ -274,6 +288,7 @@ def _letter(found: dict[str, Any]) -> LetterRecord:
         replays=found["rep"],
         first_parked_at=found["fp"],
         notice=found.get("notice", False),
+        extra=_beyond(found, _LETTER_MEMBERS),
     )
 
 
@@ -333,6 +348,7 @@ def encode_line(line: LineRecord) -> bytes:
     """Return the record of a stopped line."""
     return orjson.dumps(
         {
+            **line.extra,
             "v": VERSION,
             "at": line.stopped_at,
             "probe": line.probe_at,
@@ -347,7 +363,11 @@ def decode_line(name: str, value: bytes) -> LineRecord:
     found = _object(value, LINE + name)
     try:
         return LineRecord(
-            stopped_at=found["at"], probe_at=found["probe"], probes=found["n"], code=found.get("code")
+            stopped_at=found["at"],
+            probe_at=found["probe"],
+            probes=found["n"],
+            code=found.get("code"),
+            extra=_beyond(found, _LINE_MEMBERS),
         )
     except KeyError as error:
         raise JournalUnreadable(
@@ -393,6 +413,11 @@ def _object(value: bytes, what: str) -> dict[str, Any]:
             "run the newer version"
         )
     return found
+
+
+def _beyond(found: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """Return the members that this version does not know."""
+    return {name: content for name, content in found.items() if name not in known}
 
 
 def _letters(steps: tuple[Step, ...] | list[Step]) -> str:

@@ -114,6 +114,8 @@ class Memory:
         self.position: dict[Input, int] | None = None
         self.fingerprint_keys: set[str] = set()
         """The keys that the digests here were made with."""
+        self.position_extra: Mapping[str, Any] = {}
+        """Members of the position's record that a newer version wrote."""
         self.entries: dict[str, Entry] = {}
         self.loose: dict[str, Loose] = {}
         self.lanes: dict[str, Lane] = {}

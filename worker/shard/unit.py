@@ -118,7 +118,9 @@ class Unit:
         self._dirty = {}
         if self.moved and memory.position is not None:
             position = journal.PositionRecord(
-                offsets=memory.position, fingerprint_keys=frozenset(memory.fingerprint_keys)
+                offsets=memory.position,
+                fingerprint_keys=frozenset(memory.fingerprint_keys),
+                extra=memory.position_extra,
             )
             self._journal(journal.POSITION, journal.encode_position(position))
         return self.writes
