@@ -13,7 +13,7 @@ from tests.faults.diary import Line, Owners
 from tests.faults.stage import PARTITIONS
 from worker.sandbox.payment import fingerprint
 from worker.verify.checker import Violation, check
-from worker.verify.history import Attempt, History, Written
+from worker.verify.history import Attempt, History, StateSeen, Written
 from worker.verify.legal import ENDS
 from worker.verify.reader import read_history
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.faults.payment_side import LedgerCall
     from tests.faults.stage import Freeze
-    from worker.verify.history import StateSeen
     from worker.verify.reader import Records
 
 _WAKING_MS: Final = 250
@@ -31,6 +30,8 @@ _GATED: Final = 1
 """So many calls may have passed their gates in one step of the event loop, which the stop cuts in two."""
 _LATE_MS: Final = 50
 """The payment side may note the end of a call so much later than its caller had the answer."""
+_DRAIN_MS: Final = 12_000
+"""How long a drain of a stage's worker may take, and what came before it in its shard's loop."""
 _BAD_EVENTS: Final = ("event.misnamed", "shard.crashed", "saga.crashed", "drain.failed", "worker.failed")
 
 
@@ -47,6 +48,8 @@ class Remains:
     call_ms: int
     """How long a call may take as a whole."""
     tokens: Sequence[str]
+    shaken: Sequence[tuple[int, int]] = ()
+    """From when to when the broker was hurt."""
     outputs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """What the workers printed, by file name."""
 
@@ -73,10 +76,10 @@ def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Viol
         secrets=frozenset(token.encode() for token in remains.tokens),
     )
     return history, [
-        *check(history),
+        *(violation for violation in check(history) if not _on_its_way(violation, remains)),
         *_zombies_silent(remains, forgiven),
         *_calls_known(remains, attempts),
-        *_logs_good(remains.lines),
+        *_logs_good(remains),
     ]
 
 
@@ -205,6 +208,18 @@ def _at_the_gate(remains: Remains, history: History, attempts: Iterable[Attempt]
     return frozenset(found)
 
 
+def _on_its_way(violation: Violation, remains: Remains) -> bool:
+    """Tell whether a call may have left before a notice ended its step.
+
+    The payment side notes when it took the call up, and the event when it was decided, before its commit.
+    """
+    match violation.shown_by:
+        case (StateSeen(evidence="notice", at=decided_at), Attempt(begun_at=taken_up_at)):
+            return violation.kind == "revoke.repeated" and taken_up_at < decided_at + remains.call_ms
+        case _:
+            return False
+
+
 def _taken_up_late(call: LedgerCall, remains: Remains) -> bool:
     """Tell whether the caller had gone when the payment side, behind with its work, took up the call.
 
@@ -220,6 +235,8 @@ def _taken_up_late(call: LedgerCall, remains: Remains) -> bool:
 
 def _zombies_silent(remains: Remains, forgiven: frozenset[int]) -> Iterator[Violation]:
     for freeze in remains.freezes:
+        if freeze.is_nap:
+            continue
         after = calls_after_waking(freeze, ledger=remains.ledger, lines=remains.lines)
         calls = [call for call in after if call.number not in forgiven]
         if calls:
@@ -234,10 +251,25 @@ def _calls_known(remains: Remains, attempts: Sequence[Attempt]) -> Iterator[Viol
             yield Violation("P3", "a call that no saga explains", (call,))
 
 
-def _logs_good(lines: Iterable[Line]) -> Iterator[Violation]:
-    for line in lines:
-        if line.event in _BAD_EVENTS:
+def _logs_good(remains: Remains) -> Iterator[Violation]:
+    for line in remains.lines:
+        if line.event in _BAD_EVENTS and not _drain_hindered(line, remains):
             yield Violation("P10", f"{line.worker} logged {line.event}", (line,))
+
+
+def _drain_hindered(line: Line, remains: Remains) -> bool:
+    """Tell whether a drain had no broker to commit to, or its worker was frozen, for a part of its time."""
+    if line.event != "drain.failed":
+        return False
+    frozen = [
+        (freeze.stopped_at, freeze.went_on_at or line.at)
+        for freeze in remains.freezes
+        if freeze.worker == line.worker
+    ]
+    return any(
+        began_at < line.at and ended_at > line.at - _DRAIN_MS
+        for began_at, ended_at in [*frozen, *remains.shaken]
+    )
 
 
 def doubled_calls(ledger: Iterable[LedgerCall]) -> list[tuple[LedgerCall, LedgerCall]]:

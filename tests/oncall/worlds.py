@@ -15,7 +15,7 @@ from contracts.topics import LogicalTopic, topic_partitions
 from contracts.wire import rfc3339
 from tests.kafka.bench import KafkaBench
 from worker.kafka.topics import Remedy
-from worker.oncall.cluster import Found
+from worker.oncall.cluster import Found, Span
 from worker.oncall.command_line import app
 from worker.oncall.errors import CommandError
 from worker.oncall.kafka_cluster import open_cluster
@@ -71,6 +71,9 @@ class FakeCluster:
         self.missing: set[LogicalTopic] = set()
         self.findings: list[Finding] = []
         self.served: Callable[[Message], None] = lambda _message: None
+        self.looked: Callable[[LogicalTopic, Span], None] = lambda _topic, _span: None
+        self.begins: dict[tuple[LogicalTopic, int], int] = {}
+        """Where logs begin whose head retention has deleted."""
         self.now_at = NOW_AT
 
     def append(
@@ -108,6 +111,33 @@ class FakeCluster:
         await self.partitions(topic)
         for record in list(self.logs[topic]):
             yield [record]
+
+    async def spans(
+        self, topic: LogicalTopic, *, since: int | None = None, until: int | None = None
+    ) -> list[Span]:
+        """Return what there is of each partition."""
+        return [
+            Span(
+                partition=partition,
+                begin=self.begins.get((topic, partition), 0),
+                start=max(self._first(topic, partition, since), self.begins.get((topic, partition), 0)),
+                end=self._first(topic, partition, until, end=True),
+            )
+            for partition in range(await self.partitions(topic))
+        ]
+
+    def _first(self, topic: LogicalTopic, partition: int, at: int | None, *, end: bool = False) -> int:
+        log = [record for record in self.logs[topic] if record.partition == partition]
+        if at is None:
+            return len(log) if end else 0
+        return next((record.offset for record in log if record.timestamp_at >= at), len(log))
+
+    async def read_span(self, topic: LogicalTopic, span: Span) -> AsyncIterator[Sequence[Found]]:
+        """Give the records of a stretch in batches of one; `looked` hears of it first."""
+        self.looked(topic, span)
+        for record in list(self.logs[topic]):
+            if record.partition == span.partition and span.start <= record.offset < span.end:
+                yield [record]
 
     async def follow(self, topic: LogicalTopic, *, since: int | None) -> AsyncIterator[Sequence[Found]]:
         """Give records as they come."""

@@ -56,6 +56,31 @@ class Seen:
     headers: Headers
 
 
+async def offsets_at(reader: Reader, topic: str, count: int, *, at: int) -> list[int]:
+    """Return the first offset of each of so many partitions at a time (ms since the epoch) or later.
+
+    -1 where there is none. ``at`` is a ``Start``'s value for the log's first offset and its high watermark.
+    """
+    found = await reader.offsets([TopicPartition(topic, number) for number in range(count)], at=at)
+    return [found[TopicPartition(topic, number)] for number in range(count)]
+
+
+async def read_on(
+    reader: Reader, topic: str, partition: int, *, start: int, end: int
+) -> AsyncIterator[list[Seen]]:
+    """Give the committed records of one partition from ``start`` up to ``end``; empty lists between.
+
+    A transaction that is open below ``end`` is waited for. Where ``start`` is gone by then, reading begins
+    with the log. Raises LogInterrupted if the partition cannot be read.
+    """
+    tp = TopicPartition(topic, partition)
+    first = (await reader.offsets([tp], at=EARLIEST))[tp]
+    positions = {tp: max(start, first)}
+    while positions[tp] < end:
+        seen, positions = await _turn(reader, positions)
+        yield [entry for entry in seen if entry.offset < end]
+
+
 async def follow(
     reader: Reader, topic: str, *, start: Start = Start.END, stop: Stop = Stop.NEVER
 ) -> AsyncIterator[list[Seen]]:

@@ -37,6 +37,17 @@ class Found:
     headers: Headers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of one partition: offsets from `start` up to `end`, which is not in it."""
+
+    partition: int
+    begin: int
+    """Where the log begins by now: older records are gone."""
+    start: int
+    end: int
+
+
 class Cluster(Protocol):
     """Reads without a group, and publishes without a transaction. Raises `ports.LogError`, `CommandError`."""
 
@@ -46,6 +57,19 @@ class Cluster(Protocol):
 
     def read(self, topic: LogicalTopic) -> AsyncIterator[Sequence[Found]]:
         """Give all committed records up to the end as of now, in order within each partition."""
+        ...
+
+    async def spans(
+        self, topic: LogicalTopic, *, since: int | None = None, until: int | None = None
+    ) -> list[Span]:
+        """Return what there is of each partition as of now, or of that time (ms since the epoch).
+
+        The end is the high watermark: what is written there may still belong to an open transaction.
+        """
+        ...
+
+    def read_span(self, topic: LogicalTopic, span: Span) -> AsyncIterator[Sequence[Found]]:
+        """Give the committed records of a stretch, in order; empty lists say that it waits."""
         ...
 
     def follow(self, topic: LogicalTopic, *, since: int | None) -> AsyncIterator[Sequence[Found]]:

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from worker.oncall.commands import COMMANDS, overview
 from worker.oncall.errors import told
+from worker.oncall.harmless import harmless
 
 NAME = "unbinding"
 
@@ -56,7 +57,8 @@ class CommandGroup(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             message, code = told(error)
-            sys.stderr.write(f"{NAME}: {message}\n")
+            if message:
+                sys.stderr.write(f"{NAME}: {harmless(message)}\n")
             raise typer.Exit(code) from None
 
 

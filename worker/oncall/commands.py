@@ -35,6 +35,11 @@ COMMANDS: Final[Mapping[str, CommandEntry]] = MappingProxyType(
         "letters": CommandEntry(
             "dead letters: list, show, replay, discard", "worker.oncall.letters_command", "letters"
         ),
+        "verify": CommandEntry(
+            "prove the promises on a cluster, or show what breaks them",
+            "worker.oncall.verify_command",
+            "verify_command",
+        ),
         "topics": CommandEntry(
             "check the topics, or apply what is missing", "worker.oncall.topics_command", "topics"
         ),

@@ -83,6 +83,9 @@ def told(error: BaseException) -> tuple[str, ExitCode]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "interrupted", ExitCode.INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        # Whoever read our output has seen enough: no more to say, and nobody to hear it.
+        return "", ExitCode.INTERRUPTED
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if kinds & FIT_TO_SHOW:
         return str(error), ExitCode.ERROR

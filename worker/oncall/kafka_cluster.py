@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from contracts.origins import Origin
 from worker.kafka import topics as kafka_topics
-from worker.kafka.following import Start, Stop, follow
+from worker.kafka.following import Start, Stop, follow, offsets_at, read_on
 from worker.kafka.publishing import Outgoing, make_broker, publish
 from worker.kafka.reader import Reader
-from worker.oncall.cluster import Found
+from worker.oncall.cluster import Found, Span
 from worker.oncall.errors import CommandError
 from worker.ports import LogError
 from worker.reach import connection_of, topic_names
@@ -71,6 +71,37 @@ class KafkaCluster:
         """Give all committed records up to the end as of now."""
         await self.partitions(topic)
         async for seen in follow(self._reader, self._names[topic], start=Start.BEGINNING, stop=Stop.AT_END):
+            yield [_found(entry) for entry in seen]
+
+    async def spans(
+        self, topic: LogicalTopic, *, since: int | None = None, until: int | None = None
+    ) -> list[Span]:
+        """Return what there is of each partition, as of now or of that time."""
+        count = await self.partitions(topic)
+        at = partial(offsets_at, self._reader, self._names[topic], count)
+        try:
+            begins, ends = await at(at=Start.BEGINNING.value), await at(at=Start.END.value)
+            starts = begins if since is None else await at(at=since)
+            stops = ends if until is None else await at(at=until)
+        except LogError as error:
+            raise self._silent(error) from error
+        return [
+            Span(
+                partition=partition,
+                begin=begin,
+                # Where there is no record of that time or later, it would come at the end.
+                start=end if start < 0 else start,
+                end=end if stop < 0 else min(stop, end),
+            )
+            for partition, (begin, start, stop, end) in enumerate(
+                zip(begins, starts, stops, ends, strict=True)
+            )
+        ]
+
+    async def read_span(self, topic: LogicalTopic, span: Span) -> AsyncIterator[Sequence[Found]]:
+        """Give the committed records of a stretch."""
+        name = self._names[topic]
+        async for seen in read_on(self._reader, name, span.partition, start=span.start, end=span.end):
             yield [_found(entry) for entry in seen]
 
     async def follow(self, topic: LogicalTopic, *, since: int | None) -> AsyncIterator[Sequence[Found]]:

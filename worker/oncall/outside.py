@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from worker.oncall.errors import CommandError
 from worker.oncall.terminal import open_terminal
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _open_kafka(settings: Settings) -> AbstractAsyncContextManager[Cluster]:
 
 
 def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise CommandError("standard input is closed: give a file, or a pipe to read from")
     return sys.stdin.buffer.read()
 
 

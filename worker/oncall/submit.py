@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from contracts.cloudevents import (
+    DEPTH_MAX,
     STRUCTURED_CONTENT_TYPE,
     IncomingEvent,
     event_headers,
@@ -172,12 +173,12 @@ def _entry(
     place: str, document: dict[str, Any], *, now_at: int, source: str, event_type: str | None
 ) -> Entry:
     if "specversion" in document:
-        event = read_event(orjson.dumps(document), [("content-type", STRUCTURED_CONTENT_TYPE.encode())])
+        event = read_event(_json(document), [("content-type", STRUCTURED_CONTENT_TYPE.encode())])
         headers = _headers(event, now_at=now_at)
-        value = orjson.dumps(event.data)
+        value = _json(event.data)
     else:
         data = {name: content for name, content in document.items() if name != "id"}
-        value = orjson.dumps(data)
+        value = _json(data)
         told = event_type or _told_type(data)
         binding_id = data.get("bindingId")
         headers = event_headers(
@@ -204,6 +205,14 @@ def _entry(
         value=value,
         headers=tuple(headers),
     )
+
+
+def _json(document: object) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        # What is read may be nested four times as deep as what can be written.
+        raise ContractError(f"it is nested deeper than {DEPTH_MAX} levels") from None
 
 
 def _headers(event: IncomingEvent, *, now_at: int) -> list[tuple[str, bytes]]:

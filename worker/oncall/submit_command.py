@@ -8,8 +8,9 @@ import typer
 
 from contracts.origins import Origin
 from contracts.topics import LogicalTopic, topic_partitions
+from contracts.wire import has_control_characters
 from worker.oncall.cluster import Cluster
-from worker.oncall.errors import CommandError, PartlyDone
+from worker.oncall.errors import CommandError, PartlyDone, UsageWrong
 from worker.oncall.options import Config, Json, Yes
 from worker.oncall.outside import Outside, outside_of, run_to_end
 from worker.oncall.submit import DEFAULT_SOURCE, Entry, SubmitType, read_entries
@@ -48,6 +49,8 @@ def submit_command(
       unbinding submit requests.jsonl --source /wallet/app
       echo '{"bindingId":"bnd-1", …}' | unbinding submit - --yes
     """
+    if has_control_characters(source):
+        raise UsageWrong("--source has characters that are no UTF-8, or control characters")
     outside = outside_of(context)
     terminal = outside.terminal()
     settings = outside.load(config).settings

@@ -3,17 +3,21 @@
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.segment import Segment
+from typing_extensions import override
 
 from worker.oncall.errors import Refused
+from worker.oncall.harmless import harmless, harmless_json
 
 _PIPED_WIDTH: Final = 160
+_NARROWEST: Final = 20
 _YES: Final = frozenset({"y", "yes"})
 
 
@@ -44,11 +48,11 @@ class Terminal:
 
     def data(self, fields: Mapping[str, object]) -> None:
         """Print one JSON line."""
-        self.line(json.dumps(fields, ensure_ascii=False))
+        self.line(json.dumps(fields, ensure_ascii=not self.out.encoding.startswith("utf")))
 
     def line(self, text: str) -> None:
-        """Print text as it is, not wrapped, and let go of it at once: a pipe may wait for it."""
-        self.out.file.write(text + "\n")
+        """Print JSON or text of ours as it is, not wrapped, and at once: a pipe may wait for it."""
+        self.out.file.write(harmless_json(text) + "\n")
         self.out.file.flush()
 
     def say(self, message: RenderableType) -> None:
@@ -93,6 +97,16 @@ class Advance(Protocol):
         ...
 
 
+class _Console(Console):
+    """Whatever is shown, and however it got there: no text in it commands the terminal."""
+
+    @override
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(harmless(text), style)
+
+
 def open_terminal() -> Terminal:
     """Return the process's own terminal, as the streams are now."""
     return Terminal(out=console(sys.stdout), err=console(sys.stderr), ask=_ask if _somebody_there() else None)
@@ -102,7 +116,7 @@ def console(stream: object) -> Console:
     """Return a console that takes text as it is: no markup, no emoji, no colours where no person looks."""
     # A pipe has no width: rich would fold tables at 80.
     piped = not getattr(stream, "isatty", lambda: False)() and "COLUMNS" not in os.environ
-    return Console(
+    made = _Console(
         file=stream,  # type: ignore[arg-type]  # a text stream; tests give theirs
         markup=False,
         highlight=False,
@@ -110,6 +124,11 @@ def console(stream: object) -> Console:
         soft_wrap=False,
         width=_PIPED_WIDTH if piped else None,
     )
+    if made.width >= _NARROWEST:
+        return made
+    # Some terminals say that they have no width at all: nothing would be shown.
+    made.width = _NARROWEST
+    return made
 
 
 def _somebody_there() -> bool:

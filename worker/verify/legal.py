@@ -35,6 +35,6 @@ def follows(event: StateSeen, *, standing: str, before: StateSeen) -> bool:
         # Nothing was revoked by then, except what a notice told.
         return before.evidence is not None or "consult" not in before.done
     if standing == "revoked" and event.state in _PERMISSION:
-        # A notice ended one target before the other was consulted.
-        return "consult" not in before.done
+        # A notice ended one target before the other was consulted, or while its permission grew old.
+        return "cancel_token" not in before.done
     return event.state in _AFTER[standing]
