@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.topics import LogicalTopic, topic_name
+from contracts.wire import has_control_characters
 from worker.kafka.connection import Connection
 
 if TYPE_CHECKING:
@@ -75,11 +76,18 @@ def read_file(path: Path, *, name: str) -> bytes:
 
 
 def read_secret(path: Path, *, name: str) -> str:
-    """Return a secret of one line from its file. Raises SettingUnusable."""
+    """Return a secret of one line from its file, without the line's end. Raises SettingUnusable."""
     try:
-        return read_file(path, name=name).decode().rstrip("\r\n")
+        secret = read_file(path, name=name).decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         raise SettingUnusable(f"{name}: {path} is not UTF-8 text") from None
+    if not secret:
+        raise SettingUnusable(f"{name}: {path} is empty: check what wrote it")
+    if has_control_characters(secret):
+        raise SettingUnusable(
+            f"{name}: {path} holds more than one line, or control characters: write the secret alone into it"
+        )
+    return secret
 
 
 def _text(path: Path | None) -> str | None:

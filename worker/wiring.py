@@ -16,6 +16,7 @@ import uvloop
 from contracts.states import Step
 from contracts.topics import LogicalTopic
 from worker import __version__
+from worker.crash_points import pass_all_by
 from worker.hub.client import open_hub
 from worker.hub.counterparts import Counterpart
 from worker.hub.errors import CounterpartUnusable
@@ -44,12 +45,24 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from worker.crash_points import PassingIn
     from worker.hub.client import HttpHub
     from worker.ports import Feed, Hub, Lease, Log
     from worker.ports import Observer as Events
     from worker.sealing import KeyRing
     from worker.settings import Counterpart as CounterpartSettings
     from worker.settings import Settings
+
+
+def now_ms() -> int:
+    """Return the machine's time in ms since the Unix epoch: the clock of sagas, events and signatures.
+
+    It may jump. A step is never called before its time by the clock of the process that calls: set back, it
+    delays what waits by as much as it was set back; set forward, it counts as time that has passed, for
+    patience and ``expiresAt`` too. What must not jump (leases, sessions, limits, time-outs of calls) has
+    monotonic clocks of its own.
+    """
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +86,21 @@ class Parts:
     clock: Callable[[], int]
     observer: Events
     linger: Linger
+    passing_in: PassingIn
 
 
-def run(settings: Settings, *, options: StartOptions | None = None) -> None:
+def run(
+    settings: Settings,
+    *,
+    options: StartOptions | None = None,
+    passing_in: PassingIn = pass_all_by,
+    clock: Callable[[], int] = now_ms,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> None:
     """Run a worker in this process, with its logs on stderr, until SIGTERM or SIGINT.
+
+    Only tests hand over ``passing_in``, which hears of the crash points, another event loop, or another
+    ``clock`` (see ``now_ms``); log lines bear the machine's time whatever that says.
 
     Raises SettingUnusable; CounterpartUnusable; InstanceIdTaken when another process has our instance id.
     """
@@ -84,15 +108,24 @@ def run(settings: Settings, *, options: StartOptions | None = None) -> None:
     logger = make_logger(
         stream=sys.stderr,
         style=settings.log_format.value,
-        clock=_now_ms,
+        clock=now_ms,
         dropped=lambda count: metrics.count(Metric.LOG_FIELDS_DROPPED, count),
     )
     capture_libraries(logger)
     capture_crashes(logger)
     observer = Observer(logger=logger, metrics=metrics)
     calm_collector()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_worker(settings, observer=observer, registry=metrics.registry, options=options))
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(
+            run_worker(
+                settings,
+                observer=observer,
+                registry=metrics.registry,
+                options=options,
+                passing_in=passing_in,
+                clock=clock,
+            )
+        )
 
 
 def calm_collector() -> None:
@@ -111,10 +144,14 @@ async def run_worker(
     observer: Events,
     registry: CollectorRegistry,
     options: StartOptions | None = None,
+    passing_in: PassingIn = pass_all_by,
+    clock: Callable[[], int] = now_ms,
 ) -> None:
     """Run a worker under FastStream's lifecycle, with health and metrics, until SIGTERM or SIGINT."""
     host, _, port = settings.http.address.rpartition(":")
-    async with Worker.open(settings, observer=observer, options=options) as worker:
+    async with Worker.open(
+        settings, observer=observer, options=options, passing_in=passing_in, clock=clock
+    ) as worker:
         observer.log("worker.started", version=__version__)
         observer.gauge("unbinding_worker_info", 1, version=__version__, profile=settings.profile.value)
         app = WorkerApp(work=(worker,), troubles=worker.troubles, registry=registry)
@@ -134,7 +171,12 @@ class Worker:
     @staticmethod
     @asynccontextmanager
     async def open(
-        settings: Settings, *, observer: Events, options: StartOptions | None = None
+        settings: Settings,
+        *,
+        observer: Events,
+        options: StartOptions | None = None,
+        passing_in: PassingIn = pass_all_by,
+        clock: Callable[[], int] = now_ms,
     ) -> AsyncIterator[Worker]:
         """Build a worker, and drain and close it at the end. Raises SettingUnusable."""
         start = options or StartOptions()
@@ -145,9 +187,10 @@ class Worker:
         async with open_hub(
             counterparts_of(settings),
             in_flight=settings.limits.in_flight,
-            clock=_now_ms,
+            clock=clock,
             chance=random.random,
             observer=observer,
+            passing=passing_in(None),
         ) as hub:
             reader = Reader(connection, role="holds")
             follower = HoldsFollower(
@@ -162,9 +205,10 @@ class Worker:
                 vault=vault,
                 profile=profile_of(settings),
                 surroundings=_surroundings(settings, hub=hub, vault=vault, holds=follower),
-                clock=_now_ms,
+                clock=clock,
                 observer=observer,
                 linger=Linger(now=time.monotonic),
+                passing_in=passing_in,
             )
             pump: Pump[Shard] = Pump(
                 connection=connection,
@@ -177,6 +221,7 @@ class Worker:
                 ),
                 position_of=_requests_position,
                 observer=observer,
+                passing_in=passing_in,
             )
             worker = Worker(pump=pump, follower=follower)
             try:
@@ -249,6 +294,7 @@ def make_shard(
         clock=parts.clock,
         observer=parts.observer,
         linger=parts.linger,
+        passing=parts.passing_in(partition),
     )
 
 
@@ -386,10 +432,6 @@ def _ring(path: Path | None, active: str | None, purpose: Purpose, name: str) ->
         )
     except (KeyFileInvalid, UnicodeDecodeError) as error:
         raise SettingUnusable(f"{name}: {error}") from error
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _requests_position(shard: Shard) -> int | None:

@@ -16,6 +16,8 @@ from contracts.cloudevents import (
     read_event,
 )
 
+pytestmark = pytest.mark.promise("P10")
+
 BINARY: dict[str, bytes] = {
     "ce_specversion": b"1.0",
     "ce_id": b"req-1",

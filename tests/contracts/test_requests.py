@@ -19,6 +19,8 @@ from contracts.requests import (
 from contracts.wire import InvalidEvent
 from tests.contracts.samples import data_of, event_of
 
+pytestmark = pytest.mark.promise("P10")
+
 Changes = dict[str, Any]
 
 

@@ -14,6 +14,8 @@ from contracts.topics import (
     topic_partitions,
 )
 
+pytestmark = pytest.mark.promise("P10")
+
 
 @pytest.mark.parametrize(
     ("data", "digest"),

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from tests.hub.payside import NOW_AT
 from worker.hub.answers import clean, read_object, read_retry_after
 
+pytestmark = pytest.mark.promise("P9")
+
 
 @pytest.mark.parametrize(
     ("value", "expected"),

@@ -35,6 +35,8 @@ from worker.signing import PublicKeys, sign_response, verify_request
 if TYPE_CHECKING:
     import asyncio
 
+pytestmark = pytest.mark.promise("P9")
+
 ALLOWED = result_body(acquirerId="acq-310", pspId="psp-807", allowUnbinding="true")
 
 

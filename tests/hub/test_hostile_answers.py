@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,8 @@ from worker.hub.answers import Answer
 from worker.hub.client import WALLET_EDITION, open_hub
 from worker.hub.reading import read
 from worker.saga.results import Result, ResultClass
+
+pytestmark = pytest.mark.promise("P9", "P10")
 
 UNREAD = {ResultClass.SOON, ResultClass.SLOWLY}
 GOOD = answer(result_body())

@@ -5,7 +5,26 @@ import math
 
 import pytest
 
-from worker.hub.limits import RECOVERY_S, SLOWEST, Limit, Pace
+from contracts.states import Step
+from tests.hub.payside import (
+    NOW_AT,
+    PATHS,
+    Gate,
+    Heard,
+    Script,
+    answer,
+    call,
+    counterpart,
+    result_body,
+    serving,
+    settled,
+    unbinding,
+)
+from worker.hub.client import open_hub
+from worker.hub.limits import RECOVERY_S, SLOWEST, Limit, Pace, share_out
+from worker.saga.results import ResultClass
+
+pytestmark = pytest.mark.promise("P11")
 
 
 class Time:
@@ -120,38 +139,94 @@ async def test_those_who_wait_go_in_order(time: Time) -> None:
     assert order == list(range(8))
 
 
-async def test_a_cancelled_waiter_frees_its_place(time: Time) -> None:
-    """Who gives up while the process is full leaves both limits as they were."""
-    process = asyncio.Semaphore(1)
-    limit = Limit(in_flight=1, pace=pace(None, time), process=process)
-    await process.acquire()
+async def test_a_cancelled_waiter_frees_its_place() -> None:
+    """Who gives up while it waits for its turn leaves its place to the next one."""
+    napping = asyncio.Event()
+
+    async def nap(_: float) -> None:
+        napping.set()
+        await asyncio.Event().wait()
+
+    slow = Pace(1.0, now=lambda: 1_000.0, sleep=nap)
+    await slow.turn()
+    limit = Limit(in_flight=1, pace=slow)
 
     async def enter() -> None:
         async with limit:
             pass
 
     waiting = asyncio.create_task(enter())
-    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        await napping.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    process.release()
+    napping.clear()
+    next_one = asyncio.create_task(enter())
     async with asyncio.timeout(1):
-        await enter()
+        await napping.wait()
+    next_one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await next_one
 
 
-async def test_a_slow_counterpart_leaves_the_others_their_places(time: Time) -> None:
-    """Calls that wait at one counterpart's own limit hold no place of the process."""
-    process = asyncio.Semaphore(2)
-    slow, other = (Limit(in_flight=1, pace=pace(None, time), process=process) for _ in range(2))
+@pytest.mark.promise("P11")
+@pytest.mark.parametrize(
+    ("wanted", "in_flight", "places"),
+    [
+        ({"hub": 64, "tokens": 64}, 256, {"hub": 64, "tokens": 64}),
+        ({"hub": 256, "tokens": 256}, 256, {"hub": 128, "tokens": 128}),
+        ({"hub": 10_000, "tokens": 10}, 100, {"hub": 99, "tokens": 1}),
+        ({"hub": 64, "tokens": 64, "merchants": 64}, 2, {"hub": 1, "tokens": 1, "merchants": 1}),
+    ],
+)
+def test_counterparts_share_the_places_out(
+    wanted: dict[str, int], in_flight: int, places: dict[str, int]
+) -> None:
+    """Together they have the process's places, each one at least, and none can take another's."""
+    assert share_out(wanted, in_flight=in_flight) == places
 
-    async def enter(limit: Limit) -> None:
-        async with limit:
-            pass
 
-    async with slow:
-        crowd = [asyncio.create_task(enter(slow)) for _ in range(10)]
-        await asyncio.sleep(0)
-        async with asyncio.timeout(1):
-            await enter(other)
-    await asyncio.gather(*crowd)
+@pytest.mark.wire
+@pytest.mark.promise("P11")
+@pytest.mark.fault("one of two counterparts hangs with as many calls as the process may have")
+async def test_a_counterpart_that_hangs_leaves_the_others_their_places() -> None:
+    """With all the hub's places taken by calls that hang, the tokens' calls are made as ever."""
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await asyncio.Event().wait()
+
+    script = Script([answer(result_body())])
+    async with (
+        serving(silent) as dead_port,
+        serving(script) as port,
+        open_hub(
+            [
+                counterpart(
+                    f"http://127.0.0.1:{dead_port}",
+                    paths={Step.CONSULT: PATHS[Step.CONSULT]},
+                    timeout_ms=60_000,
+                ),
+                counterpart(
+                    f"http://127.0.0.1:{port}",
+                    name="tokens",
+                    paths={Step.CANCEL_TOKEN: PATHS[Step.CANCEL_TOKEN]},
+                ),
+            ],
+            in_flight=8,
+            clock=lambda: NOW_AT,
+            chance=lambda: 0.5,
+            observer=Heard(),
+        ) as hub,
+    ):
+        crowd = [
+            asyncio.create_task(hub.perform(call(Step.CONSULT), unbinding(), Gate())) for _ in range(100)
+        ]
+        await settled()
+        async with asyncio.timeout(5):
+            result = await hub.perform(call(), unbinding(), Gate())
+        assert result.result_class is ResultClass.DONE
+        for one in crowd:
+            one.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)

@@ -13,6 +13,8 @@ from worker.hub.reading import read
 from worker.hub.result_tables import Row, table
 from worker.saga.results import Result, ResultClass
 
+pytestmark = pytest.mark.promise("P3")
+
 # Written down from the documents once more, so that a slip in a table shows: code, status, class.
 CONSULT_CODES = """
 SUCCESS S done

@@ -28,6 +28,8 @@ from worker.saga.results import ResultClass
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.promise("P9")
+
 GOOD = answer(result_body())
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.brokers.fixtures import Broker
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.promise("P3")]
 HOLDS = LogicalTopic.HOLDS
 NOW = 1_800_000_000_000
 UNTIL = "2027-06-01T00:00:00Z"
@@ -129,6 +129,7 @@ async def test_junk_is_told_and_stops_nothing(bench: KafkaBench) -> None:
         assert following.recorder.events().count("hold.ignored") == 2
 
 
+@pytest.mark.fault("the topic of holds is missing")
 async def test_missing_topic_is_told_once_and_asked_for_again(broker: Broker, prefix: str) -> None:
     """Without the topic nothing is known, the reason is told once, and when it is there all is well."""
     bench = KafkaBench(broker.bootstrap_servers, prefix)

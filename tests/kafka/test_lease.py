@@ -13,6 +13,8 @@ from worker.kafka.lease import Expelled, LeaseKeeper, NotRenewed
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+pytestmark = pytest.mark.promise("P3")
+
 SESSION_MS = 20_000
 BOUND_MS = 8_000
 

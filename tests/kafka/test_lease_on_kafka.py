@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.kafka.connection import Connection
     from worker.sandbox.local_kafka import LocalKafka
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.promise("P3")]
 SESSION_MS = 6_000
 """The shortest that brokers allow by default."""
 

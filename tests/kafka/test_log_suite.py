@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.brokers.fixtures import Broker
 
+pytestmark = pytest.mark.promise("P1", "P2")
+
 
 @pytest.mark.broker
 class TestShardLog(LogConformance):

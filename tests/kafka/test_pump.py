@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from worker.ports import Feed, Lease, Log
     from worker.sandbox.local_kafka import LocalKafka
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.promise("P1")]
 REQUESTS = LogicalTopic.REQUESTS
 
 
@@ -209,6 +209,7 @@ async def test_lease_lives_once_open(fleet: Fleet) -> None:
     assert not lease.live()
 
 
+@pytest.mark.fault("a header name that is not UTF-8")
 async def test_junk_header_key(bench: KafkaBench, fleet: Fleet) -> None:
     """A record whose header key is not UTF-8 arrives with replacement characters, and its neighbours too."""
     await bench.append_raw(
@@ -220,6 +221,7 @@ async def test_junk_header_key(bench: KafkaBench, fleet: Fleet) -> None:
         assert pump.shards[0].taken[1].headers == (("\ufffd\ufffd", b"\xfd"),)
 
 
+@pytest.mark.fault("Kafka is away at the start")
 async def test_starts_without_kafka(private_broker: LocalKafka, prefix: str) -> None:
     """A worker that starts while Kafka is away says so, and works as soon as it is there."""
     bench = KafkaBench(private_broker.bootstrap_servers, prefix)
@@ -237,6 +239,7 @@ async def test_starts_without_kafka(private_broker: LocalKafka, prefix: str) -> 
     await bench.close()
 
 
+@pytest.mark.fault("the topic of requests is missing")
 async def test_missing_topic_is_told(broker: Broker, prefix: str) -> None:
     """A worker whose requests topic is missing says which and what to do, and works when it is there."""
     bench = KafkaBench(broker.bootstrap_servers, prefix)
@@ -250,6 +253,7 @@ async def test_missing_topic_is_told(broker: Broker, prefix: str) -> None:
     await bench.close()
 
 
+@pytest.mark.fault("two processes with one instance id")
 async def test_twins_stop(fleet: Fleet) -> None:
     """Of two processes with one instance id one ends soon with an error that names the id."""
     first, second = fleet.pump(instance_id="worker-0"), fleet.pump(instance_id="worker-0")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.brokers.fixtures import Broker, StartBroker
     from worker.sandbox.local_kafka import LocalKafka
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.promise("P1", "P2")]
 JOURNAL = LogicalTopic.JOURNAL
 LETTERS = LogicalTopic.DEAD_LETTERS
 
@@ -46,6 +46,7 @@ def write(key: bytes = b"k", *, topic: LogicalTopic = JOURNAL, partition: int | 
     return Write(topic=topic, key=key, value=b"v", partition=partition)
 
 
+@pytest.mark.fault("a topic is missing")
 async def test_missing_topic(broker: Broker, prefix: str) -> None:
     """A write to a topic that does not exist is refused within seconds, with its name and what to do."""
     bench = KafkaBench(broker.bootstrap_servers, prefix)
@@ -61,6 +62,7 @@ async def test_missing_topic(broker: Broker, prefix: str) -> None:
     await bench.close()
 
 
+@pytest.mark.fault("a partition is missing")
 async def test_missing_partition(bench: KafkaBench) -> None:
     """A write to a partition that does not exist is refused."""
     log = bench.log(0)
@@ -69,6 +71,7 @@ async def test_missing_partition(bench: KafkaBench) -> None:
         await log.commit([write(partition=99)])
 
 
+@pytest.mark.fault("a topic is deleted under a running producer")
 async def test_topic_goes_away(bench: KafkaBench) -> None:
     """A topic deleted under a running producer is refused within the limit, not asked for without end."""
     log = bench.log(0, commit_limit_ms=2_000)
@@ -99,6 +102,7 @@ async def test_empty_commit(bench: KafkaBench) -> None:
         await log.commit([])
 
 
+@pytest.mark.fault("SIGKILL inside a transaction")
 async def test_killed_inside_a_transaction(bench: KafkaBench) -> None:
     """What a killed process had sent in an open transaction is aborted by its successor's fence."""
     arguments = (bench.connection.bootstrap_servers, f"{bench.group}-0", bench.names[JOURNAL])
@@ -124,6 +128,7 @@ async def test_large_transaction(bench: KafkaBench) -> None:
     assert [record.key async for batch in log.journal() for record in batch] == keys
 
 
+@pytest.mark.fault("the broker is stopped (SIGSTOP) during a commit")
 async def test_broker_stops_answering(private_broker: LocalKafka, prefix: str) -> None:
     """A broker that stops answering interrupts a commit within its limit, and later all goes on."""
     bench = KafkaBench(private_broker.bootstrap_servers, prefix)
@@ -153,6 +158,7 @@ async def test_broker_stops_answering(private_broker: LocalKafka, prefix: str) -
     await bench.close()
 
 
+@pytest.mark.fault("the broker is killed (SIGKILL)")
 async def test_broker_is_killed(private_broker: LocalKafka, prefix: str) -> None:
     """After a broker was killed and came back, a fresh fence finds everything that was committed."""
     bench = KafkaBench(private_broker.bootstrap_servers, prefix)
@@ -171,6 +177,7 @@ async def test_broker_is_killed(private_broker: LocalKafka, prefix: str) -> None
     await bench.close()
 
 
+@pytest.mark.fault("no permission on the transactional id")
 async def test_no_permission(start_broker: StartBroker, prefix: str) -> None:
     """Without permission on the transactional id a fence is refused, with what to grant."""
     kafka = await start_broker(

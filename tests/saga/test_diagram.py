@@ -55,4 +55,4 @@ def test_page_without_marks_is_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "<!-- drawn: states -->" in capsys.readouterr().err
     assert diagram.main(["--page", str(tmp_path / "none.md")]) == 1
     with pytest.raises(diagram.PageUnusable):
-        diagram.drawn("")
+        diagram.drawn("", diagram.PARTS)

@@ -37,6 +37,8 @@ from worker.saga.model import Phase, RequestRef
 from worker.saga.results import ResultClass
 from worker.saga.table import IllegalMove
 
+pytestmark = pytest.mark.promise("P3", "P7")
+
 S = State
 SECOND_REF = RequestRef("request-2", b"request-digest-2")
 BOTH = (Step.CONSULT, Step.CANCEL_TOKEN, Step.CANCEL_AGREEMENT)

@@ -10,6 +10,8 @@ from worker.saga.model import Phase
 from worker.saga.patience import GIVE_UP, PATIENCE, GiveUp, Rules, wait_ms
 from worker.saga.results import ResultClass
 
+pytestmark = pytest.mark.promise("P4")
+
 S = State
 DAY = 24 * HOUR
 NOTIFIED = (Step.CANCEL_TOKEN, Step.NOTIFY_HUB)

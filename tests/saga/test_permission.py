@@ -32,6 +32,8 @@ from worker.saga.inputs import (
 from worker.saga.model import Phase
 from worker.saga.results import ResultClass
 
+pytestmark = pytest.mark.promise("P3", "P4")
+
 S = State
 HOUR_FROM_NOW = NOW + 60 * MINUTE
 

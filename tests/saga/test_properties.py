@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -39,6 +40,8 @@ from worker.saga.table import FINAL, FLOW, MOVES, Move
 
 if TYPE_CHECKING:
     from worker.saga.inputs import Happened
+
+pytestmark = pytest.mark.promise("P1", "P2", "P3", "P4")
 
 PLANS = [
     (Step.CONSULT, Step.CANCEL_TOKEN),

@@ -20,6 +20,8 @@ from worker.saga.inputs import (
 from worker.saga.model import Phase
 from worker.saga.results import Call, ResultClass
 
+pytestmark = pytest.mark.promise("P3")
+
 S = State
 REVOKES = [Step.CANCEL_TOKEN, Step.CANCEL_AGREEMENT, Step.NOTIFY_MERCHANT]
 

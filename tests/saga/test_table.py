@@ -30,6 +30,8 @@ from worker.saga.model import Phase, RequestRef, Saga
 from worker.saga.results import ResultClass
 from worker.saga.table import FINAL, FIRST, FLOW, LEGAL, MOVES, Happening, IllegalMove, Move
 
+pytestmark = pytest.mark.promise("P1")
+
 WANTED_MOVES = """
                 consult      cancel_token  cancel_agreement  notify_merchant  notify_hub   offer
 done            allow        advance       advance           advance          advance      offer

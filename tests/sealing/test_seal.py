@@ -21,6 +21,8 @@ from worker.sealing import (
     new_key,
 )
 
+pytestmark = pytest.mark.promise("P8")
+
 OLD = bytes(range(32))
 NEW = bytes(range(32, 64))
 TOKEN = b"tok_9f3c2b7e55aa4d10"

@@ -24,6 +24,8 @@ from worker.shard.vault import TOKEN_AAD
 if TYPE_CHECKING:
     from worker.ports import Headers
 
+pytestmark = pytest.mark.promise("P1", "P10")
+
 A = home("a")
 AWAY = home("a", 1)
 REQUESTS = topic_name(LogicalTopic.REQUESTS)
@@ -332,6 +334,23 @@ def sealed_token(token: bytes) -> str:
     """Seal a token as upstream does."""
     sealed = Sealer(SEALING).seal(token, aad=TOKEN_AAD)
     return f"sealed:{sealed.key_id}:{base64.b64encode(sealed.value).decode()}"
+
+
+@pytest.mark.promise("P8")
+def test_a_token_in_clear_is_written_nowhere(desk: Desk) -> None:
+    """What upstream sent in clear stands in no topic of ours: not while it waits, not in its letter."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.CONSULT] = [SILENCE]
+        desk.hub.answers[Step.CANCEL_TOKEN] = [FAILED]
+        desk.request(A, "secret-of-the-wallet")
+        desk.send(LogicalTopic.REQUESTS, b'{"accessToken":"secret-of-the-wallet"', ())
+        await desk.until(lambda: len(desk.letters()) == 2)
+        assert desk.hub.tokens[-1] == "secret-of-the-wallet"
+        assert b"secret-of-the-wallet" not in desk.written()
+
+    desk.play(story())
 
 
 def test_a_sealed_token_is_opened_for_the_call_only(desk: Desk) -> None:

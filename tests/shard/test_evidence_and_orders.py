@@ -22,6 +22,8 @@ from tests.shard.test_lanes import AGREEMENT, REBIND
 from worker.ports import Input
 from worker.saga.plan import Profile
 
+pytestmark = pytest.mark.promise("P6", "P7")
+
 A, B = home("a"), home("b")
 NOTICES = topic_name(LogicalTopic.NOTICES)
 NAMED: dict[str, Any] = {"authMerchantId": "m", "merchantAgreementId": "a"}
@@ -308,6 +310,25 @@ def test_of_two_equal_commands_one_applies(desk: Desk) -> None:
     desk.play(story())
 
 
+def test_a_repeated_command_does_not_replay_a_letter_that_was_parked_again(desk: Desk) -> None:
+    """A replay that comes again after its saga was parked anew runs no second time."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.CANCEL_TOKEN] = [FAILED, FAILED]
+        desk.request(A)
+        await desk.until(desk.letters)
+        ((key, letter),) = desk.letters().items()
+        desk.command(key, letter.sequence)
+        await desk.until(lambda: desk.told(A).count("parked") == 2)
+        desk.command(key, letter.sequence)
+        await desk.until(lambda: len(desk.verdicts()) == 2)
+        assert "moved on" in desk.verdicts()[1]["because"]
+        assert desk.hub.steps().count(Step.CANCEL_TOKEN) == 2
+
+    desk.play(story())
+
+
 def test_too_many_replays_need_force(desk: Desk) -> None:
     """The third replay is refused without force, with the command that would proceed."""
 
@@ -390,6 +411,7 @@ def test_a_command_for_an_unknown_letter_is_refused(desk: Desk) -> None:
     desk.play(story())
 
 
+@pytest.mark.fault("a command that cannot be read")
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff", b'{"letter": "a b"}'])
 def test_an_unreadable_command_has_a_verdict(desk: Desk, value: bytes | None) -> None:
     """A command that cannot be read ends in a verdict under its origin."""
@@ -505,6 +527,7 @@ def test_a_command_that_cannot_be_applied_has_a_verdict(desk: Desk) -> None:
     desk.play(story())
 
 
+@pytest.mark.fault("the broker refuses verdicts")
 def test_a_verdict_that_cannot_be_written_waits(desk: Desk) -> None:
     """While the verdicts take no writes commands wait, requests go on, and no command is lost."""
 

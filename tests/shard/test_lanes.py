@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from contracts.requests import REBINDING_REQUESTED
 from contracts.states import Reason, Step
 from tests.shard.desk import EPOCH_MS, FAILED, LINE_STOP, REFUSED, SILENCE, Desk, home
+
+pytestmark = pytest.mark.promise("P5")
 
 A, B, C = home("a"), home("b"), home("c")
 AGREEMENT: dict[str, Any] = {
@@ -42,6 +46,25 @@ def test_one_saga_of_a_binding_at_a_time(desk: Desk) -> None:
         desk.hub.slow.set()
         await desk.until(lambda: desk.told().count("unbound") == 3)
         assert desk.memory.lanes == {}
+
+    desk.play(story())
+
+
+def test_a_slow_saga_delays_no_others_timer(desk: Desk) -> None:
+    """A wait ends at its time while another binding's call hangs, and nothing else wakes the shard."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.CONSULT].append(SILENCE)
+        desk.request(A, "token-1")
+        await desk.until(lambda: "waiting" in desk.told(A))
+        desk.hub.slow = asyncio.Event()
+        desk.request(B, "token-2")
+        await desk.until(lambda: len(desk.hub.calls) == 2)
+        await desk.until(lambda: len(desk.hub.calls) == 3, limit=5)
+        assert desk.hub.tokens == ["token-1", "token-2", "token-1"]
+        desk.hub.slow.set()
+        await desk.until(lambda: desk.told().count("unbound") == 2)
 
     desk.play(story())
 

@@ -22,6 +22,8 @@ from worker.shard.seen import ENTRY_BYTES, HOUR_MS, BlockKey, Seen, pack
 if TYPE_CHECKING:
     from worker.shard.memory import Memory
 
+pytestmark = pytest.mark.promise("P1", "P12")
+
 BINDINGS = [home("a"), home("b"), home("c")]
 
 

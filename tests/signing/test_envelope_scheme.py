@@ -22,6 +22,8 @@ from worker.signing import (
     verify_envelope,
 )
 
+pytestmark = pytest.mark.promise("P9")
+
 Vectors = dict[str, dict[str, Any]]
 
 CLIENT = "HKCLIENT00000001"

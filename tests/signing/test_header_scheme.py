@@ -29,6 +29,8 @@ from worker.signing import (
     verify_response,
 )
 
+pytestmark = pytest.mark.promise("P9")
+
 Vectors = dict[str, dict[str, Any]]
 
 CLIENT = "WALLETCLIENT000001"

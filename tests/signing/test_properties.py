@@ -24,6 +24,8 @@ from worker.signing import (
     verify_response,
 )
 
+pytestmark = pytest.mark.promise("P9")
+
 CLIENT = "C"
 BODY = b'{"a":1}'
 

@@ -18,6 +18,8 @@ from worker.telemetry.exceptions import describe_exception
 from worker.telemetry.fields import FIELD_NAMES, TEXT_MOST, clean_text
 from worker.telemetry.logs import LibraryHandler, StructuredLogger
 
+pytestmark = pytest.mark.promise("P8")
+
 SECRET = "tok-5a3e9f-never-shown"
 NOW_AT = 1_740_791_758_123
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import orjson
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_attempt
 
+from worker.crash_points import pass_by
 from worker.hub.answers import OwnCode
 from worker.hub.apis.cancel_token import CANCEL_TOKEN
 from worker.hub.apis.consult_unbinding import CONSULT_UNBINDING
 from worker.hub.errors import CallImpossible, CounterpartUnusable
 from worker.hub.exchange import HeaderExchange
-from worker.hub.limits import Limit, Pace
+from worker.hub.limits import Limit, Pace, share_out
 from worker.hub.reading import DECIDED, read
 from worker.hub.transport import connect
 from worker.ports import NotBegun
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import httpx
 
     from contracts.states import Step
+    from worker.crash_points import Passing
     from worker.hub.answers import Answer
     from worker.hub.apis.api import Api, Request
     from worker.hub.counterparts import Counterpart
@@ -199,24 +201,24 @@ async def open_hub(
     apis: Mapping[Step, Api] = WALLET_EDITION,
     transport: Callable[[Counterpart], httpx.AsyncBaseTransport] = connect,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    passing: Passing = pass_by,
 ) -> AsyncIterator[HttpHub]:
     """Open the way to the counterparts, and close it at the end.
 
-    ``in_flight`` is the process's limit over all of them. ``transport`` makes each counterpart's transport:
-    any httpx transport will do, but only a GatedTransport passes the gate after it has connected. Raises
-    CounterpartUnusable for two counterparts of one step, and for what cannot work in any of them.
+    ``in_flight`` is the process's limit over all of them, shared out. ``transport`` makes each counterpart's
+    transport: any httpx transport will do, but only a GatedTransport passes the gate after it has connected.
+    Raises CounterpartUnusable for two counterparts of one step, and for what cannot work in any of them.
     """
-    process = asyncio.Semaphore(in_flight)
+    all_of_them = tuple(counterparts)
+    places = share_out({each.name: each.in_flight for each in all_of_them}, in_flight=in_flight)
     now = asyncio.get_running_loop().time
     routes: dict[Step, Route] = {}
     async with AsyncExitStack() as opened:
-        for counterpart in counterparts:
+        for counterpart in all_of_them:
             made = transport(counterpart)
             opened.push_async_callback(made.aclose)
             limit = Limit(
-                in_flight=counterpart.in_flight,
-                pace=Pace(counterpart.rate, now=now, sleep=sleep),
-                process=process,
+                in_flight=places[counterpart.name], pace=Pace(counterpart.rate, now=now, sleep=sleep)
             )
             for step in counterpart.paths:
                 if step in routes:
@@ -232,7 +234,9 @@ async def open_hub(
                 routes[step] = Route(
                     api=apis[step],
                     line=counterpart.line,
-                    exchange=HeaderExchange(counterpart=counterpart, step=step, transport=made, clock=clock),
+                    exchange=HeaderExchange(
+                        counterpart=counterpart, step=step, transport=made, clock=clock, passing=passing
+                    ),
                     limit=limit,
                 )
         yield HttpHub(routes=routes, chance=chance, sleep=sleep, observer=observer)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import httpx
 
+from worker.crash_points import CrashPoint, pass_by
 from worker.hub.answers import Answer, OwnCode, read_object, read_retry_after
 from worker.hub.counterparts import endpoint
 from worker.hub.errors import CounterpartUnusable
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from contracts.states import Step
+    from worker.crash_points import Passing
     from worker.hub.counterparts import Counterpart
 
 LONGEST_ANSWER: Final = 256 * 1024
@@ -80,8 +82,10 @@ class HeaderExchange:
         step: Step,
         transport: httpx.AsyncBaseTransport,
         clock: Callable[[], int],
+        passing: Passing = pass_by,
     ) -> None:
         """Check address and keys by signing once. Raises CounterpartUnusable."""
+        self._passing = passing
         self._counterpart = counterpart
         self._endpoint = endpoint(counterpart, step)
         self._send = _sender(transport)
@@ -124,6 +128,7 @@ class HeaderExchange:
             if not time_limit.expired():
                 raise
             return _unanswered(f"not done within {self._counterpart.timeout_ms} ms", passed=passage.passed)
+        self._passing(CrashPoint.ANSWERED)
         return self._judge(reply, content)
 
     def _headers(self, body: bytes) -> list[tuple[str, str]]:

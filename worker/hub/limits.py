@@ -1,6 +1,7 @@
 """How many calls at once, and how many a second: per counterpart, and for the process.
 
-First come, first served. The numbers are one process's own: another process has its own limits.
+First come, first served. The numbers are one process's own: another process has its own limits. Counterparts
+share nothing but these numbers: one that hangs takes no place from another.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
 SLOWEST: Final = 0.2
 """Attempts a second below which no counterpart's wish brings us."""
@@ -23,6 +24,18 @@ _UNBOUNDED_AGAIN: Final = 10_000.0
 _BURST_S: Final = 0.1
 """Seconds' worth of attempts that may start at once after a lull."""
 _LONGEST_NAP_S: Final = 1.0
+
+
+def share_out(wanted: Mapping[str, int], *, in_flight: int) -> dict[str, int]:
+    """Return how many attempts each counterpart may have at a time, so that together they have ``in_flight``.
+
+    Each has what it wants, where that is not too much in all; else its share of it, and one at least. The
+    shares are fixed: a place that one may lend to another is gone when the other one hangs.
+    """
+    together = sum(wanted.values())
+    if together <= in_flight:
+        return dict(wanted)
+    return {name: max(1, places * in_flight // together) for name, places in wanted.items()}
 
 
 class Pace:
@@ -120,31 +133,25 @@ class Pace:
 
 
 class Limit:
-    """The way to one counterpart: ``async with`` it around an attempt, never around a back-off.
+    """The way to one counterpart: ``async with`` it around an attempt, never around a back-off."""
 
-    Its own limit comes first, so that one slow counterpart cannot use up the process's.
-    """
+    __slots__ = ("_pace", "_places")
 
-    __slots__ = ("_own", "_pace", "_process")
-
-    def __init__(self, *, in_flight: int, pace: Pace, process: asyncio.Semaphore) -> None:
-        """Share ``process`` with the other counterparts."""
-        self._own = asyncio.Semaphore(in_flight)
+    def __init__(self, *, in_flight: int, pace: Pace) -> None:
+        """Let so many attempts be under way, and begin as the pace says."""
+        self._places = asyncio.Semaphore(in_flight)
         self._pace = pace
-        self._process = process
 
     async def __aenter__(self) -> None:
-        await self._own.acquire()
+        await self._places.acquire()
         try:
             await self._pace.turn()
-            await self._process.acquire()
         except BaseException:
-            self._own.release()
+            self._places.release()
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        self._process.release()
-        self._own.release()
+        self._places.release()
 
     def slow_down(self) -> None:
         """Take a counterpart's wish for fewer calls."""

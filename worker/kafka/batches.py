@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final
 
-from aiokafka.errors import KafkaError
 from aiokafka.record._protocols import DefaultRecordBatchProtocol
 from aiokafka.record._protocols import DefaultRecordProtocol as LogRecord
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordBatchPy, _DefaultRecordPy
@@ -25,10 +24,13 @@ __all__ = ["CorruptBatch", "LogRecord", "read_batches"]
 _LENGTH: Final = struct.Struct(">i")
 _LENGTH_AT: Final = 8
 _OVERHEAD: Final = 12
+_HEAD: Final = 61
+"""Bytes of a batch before its records. aiokafka reads on beyond a shorter one: that ends the process."""
 _MAGIC_AT: Final = 16
 _MAGIC: Final = 2
 _CONTROL_KEY: Final = struct.Struct(">hh")
 _ABORT: Final = 0
+_NULL: Final = -1
 
 
 class CorruptBatch(Exception):
@@ -41,7 +43,8 @@ class _TolerantBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # @final is 
     @override
     def _read_msg(self, decode_varint: object = None) -> _DefaultRecordPy:
         data, at = self._buffer, self._pos
-        _, at = read_varint(data, at)
+        length, at = read_varint(data, at)
+        end = at + length
         _, at = read_varint(data, at)
         delta, at = read_varint(data, at)
         fixed = self.timestamp_type == self.LOG_APPEND_TIME
@@ -56,14 +59,18 @@ class _TolerantBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # @final is 
             name, at = _nullable(data, at)
             text, at = _nullable(data, at)
             headers.append(((name or b"").decode(errors="replace"), text))
+        if at != end or count < 0:
+            raise ValueError("a record is not as long as it says")
         self._pos = at
         return _DefaultRecordPy(offset, timestamp, self.timestamp_type, key, value, headers)
 
 
 def _nullable(data: bytearray, at: int) -> tuple[bytes | None, int]:
     length, at = read_varint(data, at)
-    if length < 0:
+    if length == _NULL:
         return None, at
+    if not 0 <= length <= len(data) - at:
+        raise ValueError("a record goes on beyond its batch")
     return bytes(data[at : at + length]), at + length
 
 
@@ -74,24 +81,26 @@ def read_batches(
 
     ``aborted`` lists (producer id, first offset) of aborted transactions as the broker gave it: their records
     are left out; ``None`` reads everything. Markers and emptied batches move the offset too.
-    Raises CorruptBatch; what lies before it is then lost to this call, not to the next.
+    Raises CorruptBatch if the first batch cannot be read; what lies before a later one is given.
     """
     found: list[LogRecord] = []
     pending = sorted(aborted or (), key=lambda entry: entry[1], reverse=True)
     dropping: set[int] = set()
     after = position
-    for raw in _split(data):
-        batch = DefaultRecordBatch(raw)
-        if not batch.validate_crc():
-            raise CorruptBatch(f"checksum is wrong in the batch at offset {batch.base_offset}")
-        while pending and pending[-1][1] <= batch.base_offset:
-            dropping.add(pending.pop()[0])
-        after = max(after, batch.next_offset)
-        if batch.is_control_batch:
-            if _aborts(batch):
-                dropping.discard(batch.producer_id)
-        elif not (batch.is_transactional and batch.producer_id in dropping):
-            _take(raw, batch, position=position, into=found)
+    try:
+        for raw in _split(data):
+            batch = _sound(raw)
+            while pending and pending[-1][1] <= batch.base_offset:
+                dropping.add(pending.pop()[0])
+            if batch.is_control_batch:
+                if _aborts(batch):
+                    dropping.discard(batch.producer_id)
+            elif not (batch.is_transactional and batch.producer_id in dropping):
+                _take(raw, batch, position=position, into=found)
+            after = max(after, batch.next_offset)
+    except CorruptBatch:
+        if after == position:
+            raise
     return found, after
 
 
@@ -100,6 +109,8 @@ def _split(data: bytes) -> Iterator[bytes]:
     while at + _OVERHEAD <= end:
         (length,) = _LENGTH.unpack_from(data, at + _LENGTH_AT)
         stop = at + _OVERHEAD + length
+        if stop - at < _HEAD:
+            raise CorruptBatch(f"a batch of {length} bytes at byte {at} of an answer: too short to be one")
         if stop > end:
             return  # the broker cut the answer at its size limit: the rest comes with the next fetch
         if data[at + _MAGIC_AT] != _MAGIC:
@@ -108,9 +119,19 @@ def _split(data: bytes) -> Iterator[bytes]:
         at = stop
 
 
+def _sound(raw: bytes) -> DefaultRecordBatchProtocol:
+    batch: DefaultRecordBatchProtocol = DefaultRecordBatch(raw)
+    if not batch.validate_crc():
+        raise CorruptBatch(f"checksum is wrong in the batch at offset {batch.base_offset}")
+    return batch
+
+
 def _aborts(batch: DefaultRecordBatchProtocol) -> bool:
-    marker = next(iter(batch))
-    return marker.key is not None and _CONTROL_KEY.unpack_from(marker.key)[1] == _ABORT
+    try:
+        (marker,) = batch
+        return marker.key is not None and _CONTROL_KEY.unpack_from(marker.key)[1] == _ABORT
+    except Exception as error:
+        raise _unreadable(batch, error) from error
 
 
 def _take(raw: bytes, batch: DefaultRecordBatchProtocol, *, position: int, into: list[LogRecord]) -> None:
@@ -119,9 +140,17 @@ def _take(raw: bytes, batch: DefaultRecordBatchProtocol, *, position: int, into:
             records = list(batch)
         except UnicodeDecodeError:
             records = list(_TolerantBatch(raw))
-    except (KafkaError, ValueError, IndexError, RuntimeError) as error:
-        raise CorruptBatch(f"the batch at offset {batch.base_offset} cannot be read: {error}") from error
+    except Exception as error:
+        # Five decompressors raise what they like, and their texts could quote what they read.
+        raise _unreadable(batch, error) from error
+    after = batch.next_offset
+    if any(not batch.base_offset <= record.offset < after for record in records):
+        raise CorruptBatch(f"the batch at offset {batch.base_offset} holds records of other offsets")
     if batch.base_offset < position:
         # A batch is given whole: what lies before the wanted offset was read earlier.
         records = [record for record in records if record.offset >= position]
     into.extend(records)
+
+
+def _unreadable(batch: DefaultRecordBatchProtocol, error: Exception) -> CorruptBatch:
+    return CorruptBatch(f"the batch at offset {batch.base_offset} cannot be read ({type(error).__name__})")

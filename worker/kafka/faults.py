@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka
 
+from worker.kafka.reachability import ClusterUnreachable
 from worker.ports import Fenced, LogError, LogInterrupted, WriteRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class InvalidRecord(kafka.BrokerResponseError):
@@ -24,6 +25,16 @@ class InvalidRecord(kafka.BrokerResponseError):
     errno = 87
     message = "INVALID_RECORD"
     description = "The broker refuses the record."
+
+
+class OffsetNotAvailable(kafka.BrokerResponseError):
+    """A new leader does not know yet how far its partition is committed: asking again helps."""
+
+    errno = 78
+    message = "OFFSET_NOT_AVAILABLE"
+    description = "The new leader does not know the high watermark yet."
+    retriable = True
+    invalid_metadata = True
 
 
 class ProducerFencedByBroker(kafka.BrokerResponseError):
@@ -43,7 +54,7 @@ class FencedInstanceId(kafka.BrokerResponseError):
 
 
 # aiokafka 0.14 does not know these codes and would answer "unknown error", which hides what they mean.
-for _error in (InvalidRecord, ProducerFencedByBroker, FencedInstanceId):
+for _error in (InvalidRecord, OffsetNotAvailable, ProducerFencedByBroker, FencedInstanceId):
     kafka.kafka_errors.setdefault(_error.errno, _error)
 
 _FENCED: Final = (kafka.ProducerFenced, kafka.InvalidProducerEpoch, ProducerFencedByBroker)
@@ -55,7 +66,7 @@ _TO_DO: Final[dict[type[BaseException], str]] = {
     kafka.RecordListTooLargeError: (
         "larger than the topic's segment.bytes; lower limits.record_bytes or raise that"
     ),
-    kafka.TopicAuthorizationFailedError: "no permission; grant Write and Describe on the topic",
+    kafka.TopicAuthorizationFailedError: "no permission; grant Write on the topic",
     kafka.TransactionalIdAuthorizationFailed: (
         "no permission; grant Write and Describe on the transactional ids with this application's prefix"
     ),
@@ -68,6 +79,22 @@ _TO_DO: Final[dict[type[BaseException], str]] = {
     InvalidRecord: "the broker refuses the record's form; check the topic's cleanup.policy",
 }
 REFUSED: Final = tuple(_TO_DO)
+_TO_DO_TO_READ: Final[dict[type[BaseException], str]] = {
+    **_TO_DO,
+    kafka.TopicAuthorizationFailedError: "no permission; grant Read on the topic",
+    kafka.GroupAuthorizationFailedError: "no permission; grant Read on the group",
+    kafka.OffsetOutOfRangeError: (
+        "what comes next is not in the log any more: records were deleted before they were read, or the "
+        "topic was made anew. Find out what was lost; after a restart the shard says how it is opened"
+    ),
+}
+HOPELESS: Final = (
+    kafka.TopicAuthorizationFailedError,
+    kafka.GroupAuthorizationFailedError,
+    kafka.ClusterAuthorizationFailedError,
+    kafka.SaslAuthenticationFailed,
+)
+"""To ask again at once changes nothing."""
 CLIENT_ERRORS: Final = (kafka.KafkaError, kafka.IllegalOperation, OSError, AssertionError)
 """All that a call of aiokafka may raise, time-outs (an OSError) too: it asserts its own state in places."""
 
@@ -82,30 +109,43 @@ def fault_of(error: BaseException, *, doing: str) -> LogError:
         if isinstance(cause, _FENCED):
             return Fenced(f"{doing}: fenced, another owner has the partition")
         if isinstance(cause, REFUSED):
-            return WriteRefused(f"{doing}: {type(cause).__name__}: {_to_do(cause)}")
+            return WriteRefused(f"{doing}: {type(cause).__name__}{_named(cause)}: {_to_do(cause, _TO_DO)}")
     last = chain[-1]
-    what = (
-        "no answer in time"
-        if isinstance(last, TimeoutError)
-        else f"{type(last).__name__}: {last}".rstrip(": ")
-    )
+    what = "no answer in time" if isinstance(last, TimeoutError) else _words(last)
     return LogInterrupted(f"{doing}: {what}; restore and try again")
 
 
 def read_fault_of(error: BaseException, *, doing: str) -> LogInterrupted:
     """Return what an error means where nothing was to be written: it may pass, whatever it is."""
+    return LogInterrupted(f"{doing}: {read_reason(error)}")
+
+
+def read_reason(error: BaseException) -> str:
+    """Return the words for an error of reading: what it is and, where that helps, what to do."""
     last = tuple(_causes(error))[-1]
-    if isinstance(last, REFUSED):
-        what = f"{type(last).__name__}: {_to_do(last)}"
+    if isinstance(last, tuple(_TO_DO_TO_READ)):
+        what = f"{type(last).__name__}: {_to_do(last, _TO_DO_TO_READ)}"
     elif isinstance(last, TimeoutError):
         what = "no answer in time; is the broker reachable?"
     else:
-        what = f"{type(last).__name__}: {last}".rstrip(": ")
-    return LogInterrupted(f"{doing}: {what}")
+        what = _words(last)
+    return what
 
 
-def _to_do(error: BaseException) -> str:
-    return next(text for kind, text in _TO_DO.items() if isinstance(error, kind))
+def _words(error: BaseException) -> str:
+    if isinstance(error, ClusterUnreachable):
+        return str(error.args[0])
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _to_do(error: BaseException, texts: Mapping[type[BaseException], str]) -> str:
+    return next(text for kind, text in texts.items() if isinstance(error, kind))
+
+
+def _named(error: BaseException) -> str:
+    """Name the topics that a coordinator has refused: of a transaction's topics it may be one."""
+    named = error.args[0] if error.args else None
+    return f" ({', '.join(sorted(named))})" if isinstance(named, set | frozenset) else ""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

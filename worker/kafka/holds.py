@@ -61,6 +61,8 @@ class HoldsFollower:
         self._standing: dict[str, _Standing] = {}
         self._known = False
         self._reading = True
+        self._told: str | None = None
+        """What was told last, since it could last be read."""
         self.trouble: str | None = "has not been read yet"
         """Why the holds are not known or may be out of date, ``None`` if all is well."""
 
@@ -127,6 +129,7 @@ class HoldsFollower:
         self._take(found)
         while True:
             records, position = await self._fetch(position)
+            self._told = None
             if records:
                 self._apply(records, to=found)
                 self._take(found)
@@ -174,6 +177,6 @@ class HoldsFollower:
         self._say(trouble)
 
     def _say(self, trouble: str) -> None:
-        if trouble != self.trouble:
+        if trouble != self._told:
             self._observer.log("holds.missed", cause=trouble)
-        self.trouble = trouble
+        self._told = self.trouble = trouble

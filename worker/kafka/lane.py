@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from aiokafka import errors as kafka
 from aiokafka.structs import TopicPartition
 
+from worker.kafka.faults import read_reason
 from worker.kafka.records import to_record
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 _RETRY_S: Final = 0.25
 _ASIDE_WAIT_MS: Final = 50
 _LAST_FETCH_S: Final = 1.0
+_HELD_UP_S: Final = 10.0
+"""So long may records wait behind an open transaction before it is told."""
 
 
 class Outlet(Protocol):
@@ -86,6 +89,10 @@ class Lane:
         self._observer = observer
         self._changed = asyncio.Event()
         self._fetches: dict[asyncio.Task[dict[TopicPartition, Fetched]], _Flight] = {}
+        self._held_up: dict[TopicPartition, tuple[int, float]] = {}
+        """Where a partition stands still behind an open transaction, and since when."""
+        self._resting: dict[TopicPartition, float] = {}
+        """Until when a partition that could not be read is left alone: a broker answers an error at once."""
 
     def wake(self) -> None:
         """Look again at what is wanted."""
@@ -138,15 +145,17 @@ class Lane:
         except (kafka.KafkaError, OSError, TimeoutError) as error:
             self._trouble(wishes, error)
             return _RETRY_S
+        now = asyncio.get_running_loop().time()
+        self._resting = {tp: until for tp, until in self._resting.items() if until > now and tp in wishes}
         for node, group in nodes.items():
             for aside in (False, True):
-                fresh = [tp for tp in group if not self._is_asked(tp)]
+                fresh = [tp for tp in group if tp not in self._resting and not self._is_asked(tp)]
                 if fresh and not any(flight.line == (node, aside) for flight in self._fetches.values()):
                     fetch = asyncio.create_task(
                         self._fetch((node, aside), {tp: positions[tp] for tp in fresh})
                     )
                     self._fetches[fetch] = _Flight((node, aside), {tp: wishes[tp] for tp in fresh})
-        return _RETRY_S if unknown else None
+        return _RETRY_S if unknown or self._resting else None
 
     def _is_asked(self, tp: TopicPartition) -> bool:
         """Tell whether a fetch is on its way whose answer will still be wanted."""
@@ -167,8 +176,7 @@ class Lane:
             partition_bytes=self._partition_bytes,
             aside=aside,
         )
-        failed = all(fetched.error is not None for fetched in found.values())
-        rest = (_RETRY_S if failed else self._pace_s) - (loop.time() - began)
+        rest = self._pace_s - (loop.time() - began)
         if rest > 0:
             await asyncio.sleep(rest)
         return found
@@ -181,7 +189,12 @@ class Lane:
             if feed.era != wish.era or wish.source not in feed.wanted(self._topics.keys()):
                 continue  # sought, shut or paused meanwhile: it will be asked for again
             if fetched.error is not None:
+                self._resting[tp] = asyncio.get_running_loop().time() + _RETRY_S
                 self._trouble({tp: wish}, fetched.error)
+                continue
+            held_up = self._behind_whom(tp, fetched)
+            if held_up is not None:
+                self._tell(tp, wish, held_up)
                 continue
             feed.trouble.pop(wish.source, None)
             feed.advance(wish.source, fetched.position)
@@ -192,7 +205,28 @@ class Lane:
 
     def _trouble(self, wishes: Mapping[TopicPartition, _Wish], error: Exception) -> None:
         for tp, wish in wishes.items():
-            trouble = f"{tp.topic}/{tp.partition} cannot be read: {error!r}"
-            if wish.outlet.feed.trouble.get(wish.source) != trouble:
-                self._observer.log("input.missed", partition=tp.partition, topic=tp.topic, cause=trouble)
-            wish.outlet.feed.trouble[wish.source] = trouble
+            self._tell(tp, wish, f"cannot be read: {read_reason(error)}")
+
+    def _behind_whom(self, tp: TopicPartition, fetched: Fetched) -> str | None:
+        """Say so if records have waited for long behind a transaction that somebody has left open."""
+        hidden = 0 <= fetched.last_stable_offset <= fetched.position < fetched.high_watermark
+        if fetched.records or not hidden:
+            self._held_up.pop(tp, None)
+            return None
+        now = asyncio.get_running_loop().time()
+        position, since = self._held_up.get(tp, (fetched.position, now))
+        if position != fetched.position:
+            since = now
+        self._held_up[tp] = (fetched.position, since)
+        if now - since < _HELD_UP_S:
+            return None
+        return (
+            f"stands still at offset {fetched.position}: a transaction left open by another producer hides "
+            "the rest (`kafka-transactions.sh find-hanging` names it)"
+        )
+
+    def _tell(self, tp: TopicPartition, wish: _Wish, what: str) -> None:
+        trouble = f"{tp.topic}/{tp.partition} {what}"
+        if wish.outlet.feed.trouble.get(wish.source) != trouble:
+            self._observer.log("input.missed", partition=tp.partition, topic=tp.topic, cause=trouble)
+        wish.outlet.feed.trouble[wish.source] = trouble

@@ -14,9 +14,12 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
+from worker.crash_points import CrashPoint, pass_by
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from worker.crash_points import Passing
     from worker.ports import Observer
 
 RENEW_EVERY_MS: Final = 2_000
@@ -83,6 +86,7 @@ class LeaseKeeper:
         session_timeout_ms: int,
         observer: Observer,
         clock: Callable[[], int] = elapsed_ms,
+        passing: Passing = pass_by,
     ) -> None:
         """Take how to commit, and the requests positions of the open shards by partition.
 
@@ -92,6 +96,7 @@ class LeaseKeeper:
         self._positions = positions
         self._clock = clock
         self._observer = observer
+        self._passing = passing
         self._bound_ms = int(session_timeout_ms * LEASE_SHARE)
         self._session_timeout_ms = session_timeout_ms
         self._leases: dict[int, PartitionLease] = {}
@@ -161,6 +166,7 @@ class LeaseKeeper:
             self._observer.count("unbinding_lease_losses")
             self._observer.log("lease.lost", partitions=sorted(positions), cause=cause)
         else:
+            self._passing(CrashPoint.LEASE_CONFIRMED)
             if era == self._era:
                 self._confirmed_at = sent_at
                 gained = [partition for partition in positions if not self.lease(partition).live()]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from worker.ports import Observer
 
 _BEAT_MS: Final = 1_000
+_ALONE_MS: Final = 3_000
 _POLL_LIMIT_MS: Final = 60_000
 _RETRY_S: Final = 1.0
 _STOP_S: Final = 10.0
@@ -82,6 +83,7 @@ class Membership:
         self._expulsions: deque[float] = deque(maxlen=_EXPULSIONS)
         self._taken: str | None = None
         self._joined = False
+        self._alone_since: float | None = None
         self._partitions: frozenset[int] = frozenset()
         self.trouble: str | None = "has not joined its group yet"
         """Why there is no working membership, ``None`` while there is."""
@@ -171,10 +173,31 @@ class Membership:
         await consumer.getmany(timeout_ms=_BEAT_MS)
         if self._taken is not None:
             raise InstanceIdTaken(self._taken)
-        if not consumer.partitions_for_topic(self._topic):
+        if self._is_alone(consumer):
+            self._say(f"the coordinator of group {self._group} cannot be reached")
+        elif not consumer.partitions_for_topic(self._topic):
             self._say(f"topic {self._topic} is missing; run `unbinding topics check`")
         elif self._joined:
             self._say(None)
+
+    def _is_alone(self, consumer: AIOKafkaConsumer) -> bool:
+        """Tell whether no coordinator has been found for some beats.
+
+        Raises KafkaConnectionError after a session: a new consumer starts from the configured addresses; this
+        one asks for ever those that the brokers had once.
+        """
+        coordinator = consumer._coordinator  # noqa: SLF001 - there is no public way
+        if coordinator is None or coordinator.coordinator_id is not None:
+            self._alone_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._alone_since is None:
+            self._alone_since = now
+        alone_ms = (now - self._alone_since) * 1000
+        if alone_ms >= self._connection.session_timeout_ms:
+            self._alone_since = None
+            raise kafka.KafkaConnectionError("its coordinator was not found for a whole session")
+        return alone_ms >= _ALONE_MS
 
     async def _start_over(self) -> None:
         """Give back what we have and join anew: a consumer that raised once may never coordinate again."""

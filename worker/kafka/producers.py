@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.producer import sender as aiokafka_sender
 
+from worker.kafka.clients import close_client
 from worker.kafka.connection import client_arguments
 
 if TYPE_CHECKING:
@@ -71,8 +72,20 @@ async def bury(producer: AIOKafkaProducer) -> None:
             await asyncio.wait([sender], timeout=_BURIAL_S)
         with contextlib.suppress(asyncio.CancelledError, asyncio.InvalidStateError):
             sender.exception()  # seen already by whoever awaited the failed transaction
-    await producer.client.close()
+    await close_client(producer.client)
     # Unseen, its error would be logged as never retrieved.
     transaction = producer._txn_manager._transaction_waiter  # noqa: SLF001 - no public way
     if transaction is not None and transaction.done():
         transaction.exception()
+
+
+def refusal_of(producer: AIOKafkaProducer) -> BaseException | None:
+    """Return why the coordinator refused the transaction, if it did.
+
+    aiokafka then sends the batches nevertheless, and they fail with errors that hide this one.
+    """
+    transaction = producer._txn_manager._transaction_waiter  # noqa: SLF001 - no public way
+    if transaction is None or not transaction.done() or transaction.cancelled():
+        return None
+    error: BaseException | None = transaction.exception()
+    return error

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
+from worker.crash_points import CrashPoint, pass_all_by
 from worker.kafka.feed import PartitionFeed
 from worker.kafka.lane import Lane
 from worker.kafka.lease import LeaseKeeper, elapsed_ms
@@ -17,6 +18,7 @@ from worker.ports import Input
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+    from worker.crash_points import PassingIn
     from worker.kafka.connection import Connection
     from worker.kafka.lane import Outlet
     from worker.ports import Feed, Lease, Log, Observer, Record
@@ -99,14 +101,20 @@ class Pump(Generic[S]):
         position_of: Callable[[S], int | None],
         observer: Observer,
         clock: Callable[[], int] = elapsed_ms,
+        passing_in: PassingIn = pass_all_by,
     ) -> None:
-        """Take ``position_of``: a shard's position in the requests topic, ``None`` before it has one."""
+        """Take ``position_of``: a shard's position in the requests topic, ``None`` before it has one.
+
+        ``passing_in`` hears of crash points.
+        """
         self._connection = connection
         self._log_settings = log_settings
         self._settings = settings
         self._make_shard = make_shard
         self._position_of = position_of
         self._observer = observer
+        self._passing_in = passing_in
+        self._passing = passing_in(None)
         self._slots: dict[int, _Slot[S]] = {}
         self._active: set[int] = set()
         self._drains: dict[int, asyncio.Task[None]] = {}
@@ -118,6 +126,7 @@ class Pump(Generic[S]):
             session_timeout_ms=connection.session_timeout_ms,
             observer=observer,
             clock=clock,
+            passing=self._passing,
         )
         names = {source: log_settings.names[topic] for source, topic in INPUT_TOPICS.items()}
         self._membership = Membership(
@@ -179,9 +188,11 @@ class Pump(Generic[S]):
         """Drain all shards, commit the last positions, leave the group, let everything go."""
         held = frozenset(self._active)
         await self._drain(held)
+        self._passing(CrashPoint.DRAINED)
         await self._keeper.renew()
         self._keeper.end(held)
         await self._membership.leave()
+        self._passing(CrashPoint.LEFT)
         self._active.clear()
         slots = [self._slots.pop(partition) for partition in list(self._slots)]
         await asyncio.gather(*(_close(slot) for slot in slots))
@@ -240,6 +251,7 @@ class Pump(Generic[S]):
                 connection=self._connection,
                 reader=self._asking,
                 settings=self._log_settings,
+                passing=self._passing_in(partition),
             )
             feed = PartitionFeed(changed=self._wake, opened=self._keeper.kick)
             shard = self._make_shard(partition, log, feed, self._keeper.lease(partition))

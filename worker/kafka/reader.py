@@ -13,18 +13,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiokafka import errors as kafka
-from aiokafka.client import AIOKafkaClient, ConnectionGroup, CoordinationType
+from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
 from worker.kafka.batches import CorruptBatch, read_batches
-from worker.kafka.connection import client_arguments
-from worker.kafka.faults import read_fault_of
+from worker.kafka.clients import ClientKeeper
+from worker.kafka.faults import HOPELESS, OffsetNotAvailable, read_fault_of
+from worker.kafka.reachability import ClusterUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
 
     from worker.kafka.batches import LogRecord
     from worker.kafka.connection import Connection
@@ -39,12 +42,7 @@ _READ_UNCOMMITTED: Final = 0
 _NONE: Final = -1
 _FULL_ANSWER_BYTES: Final = 50 * 1024 * 1024
 _RETRY_S: Final = 0.05
-_HOPELESS: Final = (
-    kafka.TopicAuthorizationFailedError,
-    kafka.GroupAuthorizationFailedError,
-    kafka.ClusterAuthorizationFailedError,
-    kafka.SaslAuthenticationFailed,
-)
+_AWAY_S: Final = 0.5
 _MOVED: Final = (
     kafka.NotLeaderForPartitionError,
     kafka.LeaderNotAvailableError,
@@ -52,6 +50,7 @@ _MOVED: Final = (
     kafka.ReplicaNotAvailableError,
     kafka.KafkaStorageError,
     kafka.StaleMetadata,
+    OffsetNotAvailable,
 )
 
 
@@ -72,20 +71,12 @@ class Reader:
     """Asks brokers for offsets and records; long polls want a reader of their own."""
 
     def __init__(self, connection: Connection, *, role: str, limit_ms: int = 10_000) -> None:
-        self._connection = connection
-        self._role = role
         self._limit_s = limit_ms / 1000
-        self._client: AIOKafkaClient | None = None
-        self._starting = asyncio.Lock()
-        self._endings: set[asyncio.Task[None]] = set()
+        self._keeper = ClientKeeper(connection, role=role, limit_ms=limit_ms)
 
     async def close(self) -> None:
         """Close the connections. A closed reader opens them again when it is used."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
-        if self._endings:
-            await asyncio.wait(self._endings)
+        await self._keeper.close()
 
     async def offsets(self, partitions: Collection[TopicPartition], *, at: int) -> dict[TopicPartition, int]:
         """Return each partition's first offset (``EARLIEST``) or high watermark (``LATEST``).
@@ -99,13 +90,14 @@ class Reader:
             for node, group in nodes.items():
                 topics = _by_topic((tp, (tp.partition, at)) for tp in group)
                 # Uncommitted: asked for "committed", the broker tells the last stable offset as the end.
-                answer = await client.send(node, OffsetRequest(_NONE, _READ_UNCOMMITTED, topics))
+                answer = await self._keeper.send(node, OffsetRequest(_NONE, _READ_UNCOMMITTED, topics))
                 for topic, parts in answer.topics:
                     for partition, code, _time, offset in parts:
                         _raise_for(code)
                         found[TopicPartition(topic, partition)] = offset
             missing = partitions - found.keys()
             if missing:
+                _demand_permission(client, {tp.topic for tp in missing})
                 raise kafka.UnknownTopicOrPartitionError(_names(missing))
             return found
 
@@ -118,7 +110,7 @@ class Reader:
         async def ask(client: AIOKafkaClient) -> int | None:
             node = await client.coordinator_lookup(CoordinationType.GROUP, group)
             request = OffsetFetchRequest(group, [(partition.topic, [partition.partition])])
-            answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            answer = await self._keeper.send(node, request, group=ConnectionGroup.COORDINATION)
             # Since version 2 an error of the whole group stands apart, and then there is no topic.
             _raise_for(getattr(answer, "error_code", 0))
             ((_topic, ((_partition, offset, _metadata, code),)),) = answer.topics
@@ -134,6 +126,7 @@ class Reader:
             await client.add_topic(topic)
             if not client.cluster.partitions_for_topic(topic):
                 await client.force_metadata_update()  # known as missing: it may be there by now
+            _demand_permission(client, {topic})
             return len(client.cluster.partitions_for_topic(topic) or ())
 
         return await self._tried(ask, doing=f"ask for the partitions of {topic}")
@@ -146,7 +139,7 @@ class Reader:
         Does not wait for brokers once connected: unknown leaders are looked for in the background.
         Raises what aiokafka raises, OSError or TimeoutError if there is no connection yet.
         """
-        client = await self._ready()
+        client = await self._keeper.ready()
         nodes: dict[int, list[TopicPartition]] = defaultdict(list)
         unknown = []
         for tp in partitions:
@@ -229,38 +222,25 @@ class Reader:
             _READ_COMMITTED if committed else _READ_UNCOMMITTED,
             _by_topic((tp, (tp.partition, at, partition_bytes)) for tp, at in positions.items()),
         )
+        line = ConnectionGroup.COORDINATION if aside else ConnectionGroup.DEFAULT
         try:
-            client = await self._ready()
-            line = ConnectionGroup.COORDINATION if aside else ConnectionGroup.DEFAULT
-            answer = await client.send(node, request, group=line)
+            answer = await self._keeper.send(node, request, group=line)
         except (kafka.KafkaError, OSError, TimeoutError) as error:
             return {tp: Fetched(records=[], position=at, error=error) for tp, at in positions.items()}
-        found = {}
+        refused = _error_of(getattr(answer, "error_code", 0))
+        found = {
+            tp: Fetched(records=[], position=position, error=refused) for tp, position in positions.items()
+        }
         for topic, parts in answer.topics:
             for partition, code, high, stable, *_start, aborted, data in map(_v4_form(answer), parts):
                 tp = TopicPartition(topic, partition)
-                fetched = _read(positions[tp], code, data, aborted if committed else None, (high, stable))
-                found[tp] = fetched
-                if isinstance(fetched.error, _MOVED):
-                    client.force_metadata_update()
+                found[tp] = _read(positions[tp], code, data, aborted if committed else None, (high, stable))
+        client = self._keeper.current
+        if client is not None and any(isinstance(fetched.error, _MOVED) for fetched in found.values()):
+            client.force_metadata_update()
+        # Over its quota a client gets an empty answer, and its next request is not read before that time.
+        await asyncio.sleep(answer.throttle_time_ms / 1000)
         return found
-
-    async def _ready(self) -> AIOKafkaClient:
-        async with self._starting:
-            if self._client is None:
-                client = AIOKafkaClient(**client_arguments(self._connection, role=self._role))
-                starting = asyncio.create_task(client.bootstrap())
-                try:
-                    async with asyncio.timeout(self._limit_s):
-                        await asyncio.shield(starting)
-                except BaseException:
-                    # Cancelled inside, aiokafka would forget its first connection without closing it.
-                    ending = asyncio.create_task(_end(client, starting))
-                    self._endings.add(ending)
-                    ending.add_done_callback(self._endings.discard)
-                    raise
-                self._client = client
-            return self._client
 
     async def _tried(self, ask: Callable[[AIOKafkaClient], Awaitable[T]], *, doing: str) -> T:
         """Ask until there is an answer; what may pass is asked again within the limit."""
@@ -269,27 +249,19 @@ class Reader:
             async with asyncio.timeout(self._limit_s):
                 while True:
                     try:
-                        return await ask(await self._ready())
+                        return await ask(await self._keeper.ready())
                     except (kafka.KafkaError, OSError) as error:
                         failure = error
-                        if isinstance(error, _HOPELESS):
+                        if isinstance(error, HOPELESS):
                             break
-                        await self._refresh()
+                        away = isinstance(error, ClusterUnreachable)
+                        await asyncio.sleep(_AWAY_S if away else _RETRY_S)
+                        client = self._keeper.current
+                        if client is not None:
+                            await client.force_metadata_update()
         except TimeoutError:
             pass  # the last try's error says more
         raise read_fault_of(failure, doing=doing) from failure
-
-    async def _refresh(self) -> None:
-        await asyncio.sleep(_RETRY_S)
-        if self._client is not None:
-            await self._client.force_metadata_update()
-
-
-async def _end(client: AIOKafkaClient, starting: asyncio.Task[None]) -> None:
-    await asyncio.wait([starting])
-    if not starting.cancelled():
-        starting.exception()  # told already, or the time limit was
-    await client.close()
 
 
 def _read(
@@ -335,9 +307,21 @@ def _by_topic(entries: Iterable[tuple[TopicPartition, E]]) -> list[tuple[str, li
     return list(topics.items())
 
 
+def _demand_permission(client: AIOKafkaClient, topics: set[str]) -> None:
+    """Raise TopicAuthorizationFailedError for topics that may not even be described: they are not missing."""
+    forbidden = topics & client.cluster.unauthorized_topics
+    if forbidden:
+        raise kafka.TopicAuthorizationFailedError(forbidden)
+
+
 def _raise_for(code: int) -> None:
-    if code:
-        raise kafka.for_code(code)
+    error = _error_of(code)
+    if error is not None:
+        raise error
+
+
+def _error_of(code: int) -> kafka.KafkaError | None:
+    return kafka.for_code(code)() if code else None
 
 
 def _names(partitions: Iterable[TopicPartition]) -> str:

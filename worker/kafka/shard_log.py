@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import errors as kafka
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import RecordMetadata, TopicPartition
 
 from contracts.topics import LogicalTopic
-from worker.kafka.faults import CLIENT_ERRORS, fault_of
-from worker.kafka.producers import Compression, bury, make_producer, start_producer
+from worker.crash_points import CrashPoint, pass_by
+from worker.kafka.faults import CLIENT_ERRORS, HOPELESS, fault_of, read_fault_of
+from worker.kafka.producers import Compression, bury, make_producer, refusal_of, start_producer
+from worker.kafka.reachability import explained
 from worker.kafka.reader import EARLIEST, LATEST, Fetched, Reader
 from worker.kafka.records import to_record
 from worker.ports import (
     Bounds,
     Input,
     JournalRecord,
+    LogError,
     LogInterrupted,
     Record,
     RestoreStalled,
     Write,
-    WriteRefused,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
     from aiokafka.producer.message_accumulator import BatchBuilder
 
+    from worker.crash_points import Passing
     from worker.kafka.connection import Connection
 
 INPUT_TOPICS: Final[Mapping[Input, LogicalTopic]] = {
@@ -73,15 +77,27 @@ class ShardLog:
     """One shard's view of the log (ports.Log). Only the shard's own loop calls it, one call at a time."""
 
     def __init__(
-        self, *, partition: int, connection: Connection, reader: Reader, settings: LogSettings
+        self,
+        *,
+        partition: int,
+        connection: Connection,
+        reader: Reader,
+        settings: LogSettings,
+        passing: Passing = pass_by,
     ) -> None:
-        """Take the shared ``reader``; nothing is opened before ``fence``."""
+        """Take the shared ``reader``; nothing is opened before ``fence``.
+
+        ``passing`` hears of the crash points.
+        """
         self._partition = partition
         self._connection = connection
         self._reader = reader
         self._settings = settings
         self._id = f"{settings.application}-{partition}"
+        self._passing = passing
         self._producer: AIOKafkaProducer | None = None
+        self._journal_end = 0
+        """The journal has had as many offsets: a topic that was made anew begins again below."""
         self._burials: set[asyncio.Task[None]] = set()
 
     @property
@@ -101,6 +117,9 @@ class ShardLog:
         )
         try:
             await start_producer(producer, limit_ms=self._settings.fence_limit_ms)
+        except kafka.KafkaConnectionError as error:
+            cause = await explained(error, self._connection)
+            raise fault_of(cause, doing=f"start producer {self._id}") from error
         except CLIENT_ERRORS as error:
             raise fault_of(error, doing=f"start producer {self._id}") from error
         self._producer = producer
@@ -122,11 +141,12 @@ class ShardLog:
             async with asyncio.timeout(self._settings.commit_limit_ms / 1000):
                 await self._transact(producer, writes)
             done = True
-        except WriteRefused:
+        except LogError:
             raise
         except CLIENT_ERRORS as error:
             await self._blame_missing_topic(producer, writes, error)
-            raise fault_of(error, doing=f"commit of {self._id} ({self._targets(writes)})") from error
+            cause = refusal_of(producer) or error
+            raise fault_of(cause, doing=f"commit of {self._id} ({self._targets(writes)})") from error
         finally:
             if not done:
                 self._give_up()
@@ -144,7 +164,8 @@ class ShardLog:
         Progress is judged by the position: markers and compaction leave gaps, and emptied batches count too.
         """
         tp = self._own(LogicalTopic.JOURNAL)
-        mark = (await self._reader.offsets([tp], at=LATEST))[tp]
+        mark = await self._end_of(tp)
+        self._journal_end = mark
         position = (await self._reader.offsets([tp], at=EARLIEST))[tp]
         loop = asyncio.get_running_loop()
         moved = loop.time()
@@ -153,6 +174,8 @@ class ShardLog:
             if fetched.position > position:
                 position, moved = fetched.position, loop.time()
                 yield _journal_records(fetched, mark)
+            elif isinstance(fetched.error, HOPELESS):
+                raise read_fault_of(fetched.error, doing=f"restore of {tp.topic}/{tp.partition}")
             elif (loop.time() - moved) * 1000 >= self._settings.stall_limit_ms:
                 raise RestoreStalled(_stalled(tp, mark, position, fetched))
             elif fetched.error is not None:
@@ -190,7 +213,10 @@ class ShardLog:
             if fetched.position > offset:
                 found = next((record for record in fetched.records if record.offset == offset), None)
                 return None if found is None else to_record(found, source=source, tp=tp)
-            if isinstance(fetched.error, kafka.OffsetOutOfRangeError) or fetched.high_watermark == offset:
+            if isinstance(fetched.error, kafka.OffsetOutOfRangeError):
+                return None
+            # A new leader may not know yet how far its partition is committed; asked for its end it says so.
+            if fetched.high_watermark == offset and await self._end_of(tp) == offset:
                 return None
             if loop.time() >= deadline:
                 reason = fetched.error or "no answer in time"
@@ -222,6 +248,9 @@ class ShardLog:
             partition_bytes=self._settings.restore_bytes,
         )
 
+    async def _end_of(self, tp: TopicPartition) -> int:
+        return (await self._reader.offsets([tp], at=LATEST))[tp]
+
     async def _transact(self, producer: AIOKafkaProducer, writes: Sequence[Write]) -> None:
         grouped = self._grouped(writes)
         for tp in grouped:
@@ -234,8 +263,28 @@ class ShardLog:
                     futures.append(
                         await producer.send_batch(batches.pop(0), tp.topic, partition=tp.partition)
                     )
+                self._passing(CrashPoint.BEGUN)
+            self._watch_journal(futures)
             rounds = {tp: batches for tp, batches in rounds.items() if batches}
+        self._passing(CrashPoint.ACKNOWLEDGED)
         await producer.commit_transaction()
+        self._passing(CrashPoint.COMMITTED)
+
+    def _watch_journal(self, delivered: Sequence[asyncio.Future[object]]) -> None:
+        """Raise LogInterrupted if the journal's offsets went back: the topic was deleted and made anew.
+
+        To commit there would bury what was lost: the next restore has to find it out.
+        """
+        name = self._settings.names[LogicalTopic.JOURNAL]
+        for future in delivered:
+            sent = future.result()
+            if isinstance(sent, RecordMetadata) and sent.topic == name and sent.offset >= 0:
+                if sent.offset < self._journal_end:
+                    raise LogInterrupted(
+                        f"commit of {self._id}: {name} was made anew: it had {self._journal_end} offsets, "
+                        f"and now gives {sent.offset}"
+                    )
+                self._journal_end = sent.offset + 1
 
     def _grouped(self, writes: Sequence[Write]) -> dict[TopicPartition, list[Write]]:
         names, own = self._settings.names, self._partition
@@ -250,16 +299,24 @@ class ShardLog:
         known: set[int] = producer.client.cluster.partitions_for_topic(tp.topic) or set()
         if tp.partition in known:
             return
-        try:
+        client = producer.client
+        client.add_topic(tp.topic)
+        answered = False
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_MISSING_TOPIC_MS / 1000):
-                known = await producer.partitions_for(tp.topic)
-        except TimeoutError:
-            known = set()
-        except kafka.KafkaError as error:
-            raise fault_of(error, doing=f"write of {self._id} to {tp.topic}/{tp.partition}") from error
-        if tp.partition not in known:
-            missing = kafka.UnknownTopicOrPartitionError()
-            raise fault_of(missing, doing=f"write of {self._id} to {tp.topic}/{tp.partition}")
+                while not known and tp.topic not in client.cluster.unauthorized_topics:
+                    answered = await client.force_metadata_update() or answered
+                    known = client.cluster.partitions_for_topic(tp.topic) or set()
+                    await asyncio.sleep(0 if known else _RETRY_S)
+        if tp.partition in known:
+            return
+        doing = f"write of {self._id} to {tp.topic}/{tp.partition}"
+        if tp.topic in client.cluster.unauthorized_topics:
+            raise fault_of(kafka.TopicAuthorizationFailedError(tp.topic), doing=doing)
+        if not known and not answered:
+            # A broker that does not answer says nothing about topics: nobody is to blame for that.
+            raise LogInterrupted(f"{doing}: no answer in time; restore and try again")
+        raise fault_of(kafka.UnknownTopicOrPartitionError(), doing=doing)
 
     async def _blame_missing_topic(
         self, producer: AIOKafkaProducer, writes: Sequence[Write], error: BaseException

@@ -17,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from contracts.topics import LogicalTopic, topic_configs, topic_partitions
 from worker.kafka.connection import client_arguments
 from worker.kafka.faults import fault_of
+from worker.kafka.reachability import explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -192,6 +193,9 @@ async def check(
     try:
         async with _Admin(connection) as admin:
             facts = await _facts(admin, names)
+    except kafka.KafkaConnectionError as error:
+        cause = await explained(error, connection)
+        raise fault_of(cause, doing=f"check topics at {connection.bootstrap_servers}") from error
     except (kafka.KafkaError, OSError, TimeoutError) as error:
         raise fault_of(error, doing=f"check topics at {connection.bootstrap_servers}") from error
     return plan(facts, names=names, partitions=partitions, replication=replication)

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def take_result(
-    saga: Saga, result: Result, *, line_open: bool, now_at: int, rules: Rules, chance: float
+    saga: Saga,
+    result: Result,
+    *,
+    line_open: bool,
+    now_at: int,
+    rules: Rules,
+    chance: float,
+    stood_ms: int = 0,
 ) -> Decision:
     """Make the move that the table names. Raises IllegalMove where it names none."""
     step = step_of(saga)
@@ -33,6 +40,7 @@ def take_result(
         attempts=saga.attempts + (result.tries - 1 if slowly else result.tries),
         undecided=_undecided_after(saga, step, result),
         fresh_attempt=False,
+        clock_from=None if saga.clock_from is None else saga.clock_from + stood_ms,
     )
     match move:
         case Move.ALLOW:

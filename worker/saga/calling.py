@@ -54,14 +54,15 @@ def begin(saga: Saga, *, now_at: int, rules: Rules) -> Decision:
     step = step_of(saga)
     if is_guarded(saga, step) and has_expired(saga, at=now_at):
         return lapse(saga)
-    if _permission_is_old(saga, step, now_at=now_at, rules=rules):
+    if permission_is_old(saga, step, now_at=now_at, rules=rules):
         asking = evolve(saga, done=tuple(done for done in saga.done if done is not Step.CONSULT))
         return to_next(asking, now_at=now_at)
     fresh = step not in saga.attempted and saga.is_revoke(step)
     calling = evolve(
         saga,
         phase=Phase.CALLING,
-        clock_from=now_at if saga.clock_from is None else saga.clock_from,
+        # One that lies ahead is of before the clock was set back: patience is no longer for it.
+        clock_from=now_at if saga.clock_from is None else min(saga.clock_from, now_at),
         attempted=saga.attempted | {step} if fresh else saga.attempted,
         fresh_attempt=fresh,
         due_at=None,
@@ -95,11 +96,14 @@ def is_guarded(saga: Saga, step: Step) -> bool:
     return step in USER_TIME or not (saga.attempted or saga.revoked)
 
 
-def _permission_is_old(saga: Saga, step: Step, *, now_at: int, rules: Rules) -> bool:
-    """Tell whether consult has to be asked again: it speaks of the token, before that one's first attempt."""
+def permission_is_old(saga: Saga, step: Step, *, now_at: int, rules: Rules) -> bool:
+    """Tell whether consult has to be asked again: it speaks of the token, before that one's first attempt.
+
+    A permission of the future is as old as it is far off: the clock was set back since, nobody knows when.
+    """
     if step is not Step.CANCEL_TOKEN or step in saga.attempted or not saga.consults:
         return False
-    return saga.allowed_at is None or now_at - saga.allowed_at > rules.permission_ms
+    return saga.allowed_at is None or abs(now_at - saga.allowed_at) > rules.permission_ms
 
 
 def _call(saga: Saga, step: Step, *, rules: Rules) -> Call:

@@ -70,8 +70,16 @@ def decide(saga: Saga, happened: Happened, *, now_at: int, rules: Rules, chance:
     if happened.happening not in LEGAL[saga.phase]:
         raise IllegalMove(f"{happened.happening} cannot happen to a saga that is {saga.phase}")
     match happened:
-        case Answered(result=result, line_open=line_open):
-            return take_result(saga, result, line_open=line_open, now_at=now_at, rules=rules, chance=chance)
+        case Answered(result=result, line_open=line_open, stood_ms=stood_ms):
+            return take_result(
+                saga,
+                result,
+                line_open=line_open,
+                now_at=now_at,
+                rules=rules,
+                chance=chance,
+                stood_ms=stood_ms,
+            )
         case Begin():
             return begin(saga, now_at=now_at, rules=rules)
         case Turn():

@@ -30,25 +30,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--page", type=Path, default=PAGE, help="the page (default: docs/saga.md)")
     options = parser.parse_args(arguments)
-    page: Path = options.page
+    return redraw(options.page, PARTS, check=options.check, command=parser.prog)
+
+
+def redraw(page: Path, parts: Mapping[str, Callable[[], str]], *, check: bool, command: str) -> int:
+    """Draw the parts of a page anew, or only compare them; say what is wrong, return the exit code."""
     try:
         found = page.read_text(encoding="utf-8")
-        wanted = drawn(found)
+        wanted = drawn(found, parts)
     except (OSError, PageUnusable) as error:
         sys.stderr.write(f"{page}: {error}\n")
         return 1
     if found == wanted:
         return 0
-    if options.check:
-        sys.stdout.write(f"{page} is not as the code draws it: run python -m worker.saga.diagram\n")
+    if check:
+        sys.stdout.write(f"{page} is not as the code draws it: run {command}\n")
         return 1
     page.write_text(wanted, encoding="utf-8")
     return 0
 
 
-def drawn(page: str) -> str:
+def drawn(page: str, parts: Mapping[str, Callable[[], str]]) -> str:
     """Return the page with each part drawn anew between its marks. Raises PageUnusable."""
-    for name, draw in PARTS.items():
+    for name, draw in parts.items():
         start, end = f"<!-- drawn: {name} -->\n", f"<!-- end: {name} -->"
         before, opened, rest = page.partition(start)
         _, closed, after = rest.partition(end)
@@ -115,7 +119,7 @@ def moves() -> str:
         ]
         for result in ResultClass
     ]
-    return _table(["result class", *(f"`{step.value}`" for step in Step)], rows)
+    return table(["result class", *(f"`{step.value}`" for step in Step)], rows)
 
 
 def patience() -> str:
@@ -131,10 +135,11 @@ def patience() -> str:
         ]
         for step in Step
     ]
-    return _table(["step", "quick tries", "waits (the last one repeats)", "gives up after", "then"], rows)
+    return table(["step", "quick tries", "waits (the last one repeats)", "gives up after", "then"], rows)
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Draw a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n" + "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + "\n"
 

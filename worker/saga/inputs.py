@@ -60,6 +60,8 @@ class Answered:
     happening: ClassVar = Happening.ANSWERED
     result: Result
     line_open: bool = True
+    stood_ms: int = 0
+    """How long the step's first attempt stood in line, decided and not begun: that uses up no patience."""
 
 
 @dataclass(frozen=True, slots=True)

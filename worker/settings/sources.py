@@ -22,6 +22,7 @@ from worker.settings.outline import (
     variable_of,
 )
 
+_FILE_MOST: Final = 4 * 1024 * 1024
 _SEE_ALL: Final = "`unbinding settings --example` prints all names"
 _HEADER: Final = re.compile(r"\s*\[([^\[\]]+)\]\s*(?:#.*)?")
 _ASSIGNMENT: Final = re.compile(r"\s*([A-Za-z0-9_.\" -]+?)\s*=")
@@ -30,6 +31,10 @@ _AT_LINE: Final = re.compile(r" \(at line ([0-9]+), column [0-9]+\)")
 _SERVICE_LINK: Final = re.compile(
     r"_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)\w*)?)$"
 )
+
+
+class _TooLarge(ValueError):
+    """Nobody writes a settings file of this size."""
 
 
 class Source(StrEnum):
@@ -66,7 +71,7 @@ class Reading:
 def read_file(path: Path) -> Reading:
     """Read a TOML file; whatever is wrong with it is in the reading, nothing is raised."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _content(path).decode("utf-8-sig")
         table = tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         return Reading(given={}, problems=(_unusable(path, error),))
@@ -89,6 +94,15 @@ def read_file(path: Path) -> Reading:
                 )
             )
     return Reading(given=given, problems=tuple(problems))
+
+
+def _content(path: Path) -> bytes:
+    """Return what a file, or a pipe, holds. Raises OSError, and _TooLarge."""
+    with path.open("rb") as opened:
+        content = opened.read(_FILE_MOST + 1)
+    if len(content) > _FILE_MOST:
+        raise _TooLarge
+    return content
 
 
 def read_environment(environ: Mapping[str, str]) -> Reading:
@@ -125,7 +139,7 @@ def how_to(leaf: Leaf) -> str:
 
 def shown(name: str) -> str:
     """Return a foreign name fit for a terminal: one line, printable, at most 80 characters."""
-    return "".join(char if char.isprintable() else "?" for char in name[:80])
+    return "".join(char if char.isprintable() else "?" for char in name[:80]) or '""'
 
 
 def _from_text(leaf: Leaf, text: str) -> object:
@@ -189,8 +203,13 @@ def _unusable(path: Path, error: Exception) -> Problem:
             wrong, remedy = "is no TOML", "check the line, and those before it, for quotes, brackets and `=`"
         case UnicodeDecodeError():
             wrong, remedy = f"is not UTF-8 at byte {error.start}", "save it as UTF-8"
-        case _:
+        case _TooLarge():
+            wrong, remedy = f"is larger than {_FILE_MOST} bytes", "check that it is the right path"
+        case RecursionError():
             wrong, remedy = "cannot be read: its tables are nested too deep", "flatten it"
+        case _:
+            # A number with more digits than Python converts: the parser lets that error through.
+            wrong, remedy = "is no TOML: it has a number beyond measure", "write it with fewer digits"
     return Problem(name="the settings file", wrong=wrong, origin=origin, remedy=remedy)
 
 

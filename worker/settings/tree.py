@@ -243,7 +243,7 @@ class Limits(Section):
     live_bytes: Annotated[int, Size(at_least="1MiB", at_most="64GiB")] = 256 * MIB
     """Memory that the live sagas of a shard may take; above it the shard takes no more requests."""
     in_flight: Whole = Field(default=256, ge=1, le=10_000)
-    """HTTP attempts that one worker has open at the same time, over all counterparts."""
+    """HTTP attempts that one worker has open at the same time; counterparts that want more share them out."""
     record_bytes: Annotated[int, Size(at_least="1KiB", at_most="1MiB")] = 256 * KIB
     """Larger records are not copied; their letter names origin and SHA-256 only."""
 

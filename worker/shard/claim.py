@@ -8,7 +8,8 @@ ShardClosed           the shard stays closed, says why, and tries again
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from worker.crash_points import CrashPoint, pass_by
 from worker.ports import Input
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from worker.ports import Bounds, JournalRecord, Log
     from worker.sealing.seal import Sealed
     from worker.shard.vault import Vault
+
+
+# As it is written, and no other way: the record is removed under this very name.
+_BLOCK_NAME: Final = re.compile(r"(0|[1-9]\d{0,9}):(0|[1-9]\d{0,9})", re.ASCII)
 
 
 class ShardClosed(Exception):
@@ -73,8 +78,8 @@ def build(latest: dict[bytes, JournalRecord]) -> Memory:
             memory.fingerprint_keys = set(position.fingerprint_keys)
             memory.position_extra = position.extra
             continue
-        prefix, _, name = key.decode(errors="replace").partition(":")
-        match f"{prefix}:":
+        prefix, name = journal.kind_and_name(key)
+        match prefix:
             case journal.STATE:
                 states.append((name, value))
             case journal.REQUEST:
@@ -90,22 +95,19 @@ def build(latest: dict[bytes, JournalRecord]) -> Memory:
             case journal.ASIDE:
                 pass  # a newer version's, for itself: it stays in the journal
             case _:
-                raise JournalUnreadable(
-                    f"journal record {key!r} is of no kind that this version knows; run the newer version"
-                )
+                raise journal.unknown_kind(key)
     memory.seen.load(blocks)
     _fill(memory, states, requests)
     return memory
 
 
 def _block_key(name: str) -> BlockKey:
-    hour, _, number = name.partition(":")
-    try:
-        return BlockKey(int(hour), int(number))
-    except ValueError as error:
+    found = _BLOCK_NAME.fullmatch(name)
+    if found is None:
         raise JournalUnreadable(
-            f"journal record {journal.SEEN}{name} names no hour; run the version that wrote it"
-        ) from error
+            f"journal record {journal.SEEN}{journal.shown(name)} names no hour; run the version that wrote it"
+        )
+    return BlockKey(int(found[1]), int(found[2]))
 
 
 def _fill(
@@ -119,6 +121,11 @@ def _fill(
             memory.loose[key] = Loose(key=key, record=record, sealed=sealed, packed=packed)
             continue
         entries.append(_entry(record, sealed, packed))
+    if requests:
+        raise JournalUnreadable(
+            f"journal record {journal.REQUEST}{journal.shown(min(requests))} has no state beside it: what "
+            "became of it is lost; restore the journal topic, or run the version that wrote it"
+        )
     for entry in sorted(entries, key=lambda entry: entry.order):
         memory.take_in(entry)
         _place(memory, entry)

@@ -29,7 +29,9 @@ class Culprits:
         self.commands_from = 0
         """Commands wait until then (ms since the Unix epoch)."""
         self.refusals = 0
-        """Inputs blamed since the broker last took a unit without one: from two on it refuses them all."""
+        """Inputs blamed since the broker last took a unit without one: from two on it may refuse them all."""
+        self._rested = False
+        """The shard has rested since the last input was blamed: one more may be."""
         self._singles = 0
         self._last_input: str | None = None
         self._last_is_command = False
@@ -72,12 +74,14 @@ class Culprits:
             self.commands_from = now_at + COMMANDS_GAP_MS
             return True
         self.refusals += 1
-        if culprit in self.named or self.refusals > 1:
+        if culprit in self.named or (self.refusals > 1 and not self._rested):
             # Not even its letter can be written, or every input is refused: it is not the input's fault.
-            # Stay closed for a while, and begin anew, instead of parking them all.
+            # Rest for a while, and begin anew, instead of parking them all.
             self.named.clear()
             self.one_by_one = False
+            self._rested = True
             return False
+        self._rested = False
         self.named[culprit] = (Reason.UNWRITABLE, str(error))
         return True
 

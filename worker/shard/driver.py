@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from contracts.requests import RebindingRequested
 from contracts.states import Evidence, Reason, State, Step
 from contracts.wire import ContractError, clean_message
+from worker.saga.calling import permission_is_old, take_back
 from worker.saga.decide import decide
 from worker.saga.inputs import (
     Answered,
@@ -39,7 +41,7 @@ from worker.shard.unsealing import RequestGone, meta_of, request_of
 from worker.shard.vault import VaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from contracts.requests import UnbindingRequested
     from worker.ports import Holds
@@ -69,9 +71,16 @@ class Surroundings:
 class Driver:
     """Applies decisions. Synchronous, without I/O: it fills units, the shard commits them."""
 
-    def __init__(self, memory: Memory, surroundings: Surroundings) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        surroundings: Surroundings,
+        doomed: Mapping[str, tuple[Reason, str]] = MappingProxyType({}),
+    ) -> None:
+        """``doomed`` says of sagas whose handling raised before why they are parked at their turn."""
         self._memory = memory
         self._around = surroundings
+        self._doomed = doomed
         self._lines = Lines(memory)
         self._closing = False
 
@@ -222,6 +231,21 @@ class Driver:
         passes = self._lines.passes(self._around.line_of(step), entry.key, now_at=unit.now_at)
         return Begin() if passes else LineFound()
 
+    def stands(self, under_way: CallUnderWay, entry: Entry, *, now_at: int) -> bool:
+        """Tell whether the call may still begin: much may have come while it stood in line.
+
+        A stopped line, a hold, holds that are not known any more, or a permission that has grown old.
+        Raises RequestGone, VaultError and ContractError.
+        """
+        step = under_way.call.step
+        if self._lines.bars(under_way.line, entry.key) or not self._around.holds.known():
+            return False
+        if entry.saga.fresh_attempt and not under_way.begun:
+            decided = take_back(entry.saga)
+            if permission_is_old(decided, step, now_at=now_at, rules=self._around.rules):
+                return False
+        return self._held_until(entry, step, now_at=now_at) is None
+
     def _held_until(self, entry: Entry, step: Step, *, now_at: int) -> int | None:
         """Return when the last hold on this call ends. Raises RequestGone, VaultError and ContractError."""
         request = request_of(entry, self._around.vault)
@@ -247,7 +271,10 @@ class Driver:
         entry.call = None
         if line_stop:
             self._lines.stop(unit, under_way, result)
-        self.happen(unit, entry, Answered(result=result, line_open=line_open))
+        saga = entry.saga
+        first = not saga.attempts and saga.clock_from == under_way.decided_at
+        stood_ms = under_way.stood_ms if first else 0
+        self.happen(unit, entry, Answered(result=result, line_open=line_open, stood_ms=stood_ms))
 
     def not_begun(self, unit: Unit, under_way: CallUnderWay) -> None:
         """Take back a decision whose call never began; the saga stays due."""
@@ -275,13 +302,13 @@ class Driver:
 
     # --- lines --------------------------------------------------------------------
 
-    def next_probe(self) -> int | None:
+    def next_probe(self, *, now_at: int) -> int | None:
         """Return when the next stopped line is to be tried; not while it is unknown what is held."""
-        return self._lines.next_probe() if self._around.holds.known() else None
+        return self._lines.next_probe(now_at=now_at) if self._around.holds.known() else None
 
     def probes(self, *, now_at: int) -> list[Entry]:
         """Name the sagas that try a stopped line now: the oldest of each where a probe is due."""
-        due_at = self.next_probe()
+        due_at = self.next_probe(now_at=now_at)
         if due_at is None or due_at > now_at:
             return []
         return self._lines.probes(now_at=now_at)
@@ -334,6 +361,11 @@ class Driver:
         memory = self._memory
         while (entry := lanes.call_up(memory, binding_id)) is not None:
             with Blame(entry.key):
+                doom = self._doomed.get(entry.key)
+                if doom is not None:
+                    unit.settled.append(entry.key)
+                    self.broke(unit, entry, reason=doom[0], message=doom[1])
+                    continue
                 self.happen(unit, entry, lanes.turn_of(memory, entry), dead_at=memory.dead_since)
 
     def _finish(self, unit: Unit, entry: Entry) -> None:

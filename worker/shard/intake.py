@@ -62,10 +62,10 @@ class Intake:
     def has_work(self, *, now_at: int) -> bool:
         """Tell whether a unit would take anything now."""
         inbox = self._inflow.inbox
-        due_at = self.next_at()
+        due_at = self.next_at(now_at=now_at)
         return (
             bool(self._calls.came)
-            or any(key in self._memory.entries for key in self._culprits.named)
+            or bool(self._doomed())
             or bool(inbox[Input.REQUESTS])
             or bool(inbox[Input.NOTICES])
             or (bool(inbox[Input.COMMANDS]) and now_at >= self._culprits.commands_from)
@@ -74,14 +74,14 @@ class Intake:
             or (due_at is not None and due_at <= now_at)
         )
 
-    def next_at(self) -> int | None:
+    def next_at(self, *, now_at: int) -> int | None:
         """Return when something falls due by itself (ms since the Unix epoch), if nothing comes in before."""
         memory = self._memory
         moments = [
             memory.next_due(),
             block_due_at(memory),
             memory.next_hold_end(),
-            self._driver.next_probe(),
+            self._driver.next_probe(now_at=now_at),
         ]
         if self._inflow.inbox[Input.COMMANDS]:
             moments.append(self._culprits.commands_from)
@@ -114,7 +114,7 @@ class Intake:
         for saga_id, call in unit.calls.items():
             entry = self._memory.entries.get(saga_id)
             if entry is not None and entry.saga.phase is Phase.CALLING and entry.call is None:
-                under_way = CallUnderWay(saga_id, call, "")
+                under_way = CallUnderWay(saga_id, call, "", unit.now_at)
                 entry.call = under_way
                 self._driver.not_begun(unit, under_way)
         unit.calls = {}
@@ -130,19 +130,28 @@ class Intake:
 
     # --- culprits -----------------------------------------------------------------
 
+    def _doomed(self) -> list[str]:
+        """Name the sagas that failed before and are not parked; one that is parked waits for its turn."""
+        entries = self._memory.entries
+        return [
+            key
+            for key in self._culprits.named
+            if key in entries and entries[key].saga.phase not in (Phase.PARKED, Phase.ENDED)
+        ]
+
     def _take_culprits(self, unit: Unit, left: int) -> int:
         """Park the sagas that failed before, first of all: whatever touches them would fail again."""
-        entries, named = self._memory.entries, self._culprits.named
-        for key in [key for key in named if key in entries]:
+        for key in self._doomed():
             if left <= 0:
                 break
+            if key in unit.settled:
+                # The one before it was parked, and so its turn had come.
+                continue
             left -= 1
-            entry = entries[key]
-            reason, message = named[key]
             unit.settled.append(key)
-            if entry.saga.phase not in (Phase.PARKED, Phase.ENDED):
-                with self._culprits.blame(key):
-                    self._driver.broke(unit, entry, reason=reason, message=message)
+            reason, message = self._culprits.named[key]
+            with self._culprits.blame(key):
+                self._driver.broke(unit, self._memory.entries[key], reason=reason, message=message)
         return left
 
     def _park_culprit(self, unit: Unit, record: Record) -> bool:

@@ -20,11 +20,12 @@ from contracts.origins import Origin
 from contracts.states import Evidence, Reason, State, Step
 from worker.ports import Input
 from worker.saga.model import Kind, Phase, RequestRef, Saga, Target, TargetKind
+from worker.sealing.fingerprints import DIGEST_BYTES
 from worker.sealing.seal import Sealed
 from worker.shard.seen import ENTRY_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from worker.ports import Headers, JournalRecord
 
@@ -60,6 +61,8 @@ _TARGETS: Final[Mapping[TargetKind, str]] = MappingProxyType(
     }
 )
 _TARGET_OF: Final = {letter: kind for kind, letter in _TARGETS.items()}
+_SHOWN: Final = 300
+_DIGITS: Final = 2 * DIGEST_BYTES
 
 
 class JournalUnreadable(Exception):
@@ -128,6 +131,22 @@ class PositionRecord:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+def kind_and_name(key: bytes) -> tuple[str, str]:
+    """Return the kind of a record (such as ``STATE``) and the rest of its key. Raises JournalUnreadable."""
+    try:
+        kind, colon, name = key.decode().partition(":")
+    except UnicodeDecodeError:
+        raise unknown_kind(key) from None
+    return kind + colon, name
+
+
+def unknown_kind(key: bytes) -> JournalUnreadable:
+    """Return the error for a record that this version does not know."""
+    return JournalUnreadable(
+        f"journal record {key[:_SHOWN]!r} is of no kind that this version knows; run the newer version"
+    )
+
+
 def encode_position(position: PositionRecord) -> bytes:
     """Return the position's record."""
     offsets = {str(name): offset for name, offset in position.offsets.items()}
@@ -136,11 +155,18 @@ def encode_position(position: PositionRecord) -> bytes:
 
 
 def decode_position(value: bytes) -> PositionRecord:
-    """Return the position; an input that it does not name starts at its log's beginning."""
+    """Return the position; an input that it does not name starts at its log's beginning.
+
+    Raises JournalUnreadable.
+    """
     found = _object(value, POSITION.decode())
+    offsets = {name: found[name] for name in Input if name in found}
+    keys = found.get("keys", [])
+    if not (_are(offsets.values(), int) and isinstance(keys, list) and _are(keys, str)):
+        raise JournalUnreadable("journal record position is garbled; run the version that wrote it")
     return PositionRecord(
-        offsets={name: int(found[name]) for name in Input if name in found},
-        fingerprint_keys=frozenset(found.get("keys", ())),
+        offsets=offsets,
+        fingerprint_keys=frozenset(keys),
         extra=_beyond(found, _POSITION_MEMBERS),
     )
 
@@ -200,21 +226,23 @@ def decode_state(key: str, value: bytes) -> StateRecord | LetterRecord:
         if "letter" in found:
             return _letter(found["letter"])
         return _state(key, found)
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise JournalUnreadable(
-            f"journal record {STATE}{key} lacks or garbles a member ({type(error).__name__}); "
+            f"journal record {STATE}{shown(key)} lacks or garbles a member ({type(error).__name__}); "
             "run the version that wrote it"
         ) from error
 
 
 _MOMENTS: Final = frozenset({"exp", "ds", "cf", "pa", "due", "al", "fp", "end"})
-_KNOWN: Final = frozenset(
-    [
-        *("v", "b", "p", "s", "n", "o", "plan", "r", "at", "x", "k", "exp", "st", "d", "e", "a", "w"),
-        *("ds", "cf", "pa", "due", "att", "und", "fa", "al", "acq", "psp", "why", "fp", "rep"),
-        *("dead", "end", "off"),
-    ]
+_TYPES: Final[Mapping[str, type]] = MappingProxyType(
+    dict.fromkeys(("b", "p", "s", "plan", "k", "st", "d", "e", "att", "und", "acq", "psp", "why"), str)
+    | dict.fromkeys(("v", "n", "o", "at", "a", "w", "rep", *_MOMENTS), int)
+    | dict.fromkeys(("fa", "off"), bool)
+    | {"r": list, "dead": list, "x": dict}
 )
+"""Every member of a saga's state that this version knows: what has another type is never taken for it."""
+_KNOWN: Final = frozenset(_TYPES)
+_WITHOUT_STEP: Final = frozenset({Phase.QUEUED, Phase.PARKED, Phase.ENDED})
 _POSITION_MEMBERS: Final = frozenset({"v", "keys", *Input})
 _LETTER_MEMBERS: Final = frozenset({"why", "message", "rep", "fp", "notice"})
 _LINE_MEMBERS: Final = frozenset({"v", "at", "probe", "n", "code"})
@@ -222,6 +250,16 @@ _LINE_MEMBERS: Final = frozenset({"v", "at", "probe", "n", "code"})
 
 def _state(key: str, found: dict[str, Any]) -> StateRecord:
     get = found.get
+    for name, content in found.items():
+        if name in _TYPES and type(content) is not _TYPES[name]:
+            raise TypeError(name)
+    phase = Phase(found["p"])
+    if (
+        (phase is Phase.WAITING and "due" not in found)
+        or (phase is Phase.PARKED and "why" not in found)
+        or (phase not in _WITHOUT_STEP and "st" not in found)
+    ):
+        raise KeyError(phase)
     return StateRecord(
         saga=Saga(
             saga_id=key,
@@ -229,12 +267,12 @@ def _state(key: str, found: dict[str, Any]) -> StateRecord:
             kind=Kind(get("k", Kind.UNBINDING)),
             steps=_steps(found["plan"]),
             targets=tuple(
-                Target(_TARGET_OF[letter], bytes.fromhex(digest)) for letter, digest in get("x", {}).items()
+                Target(_TARGET_OF[letter], _digest(digest)) for letter, digest in get("x", {}).items()
             ),
-            requests=tuple(RequestRef(event_id, bytes.fromhex(digest)) for event_id, digest in found["r"]),
+            requests=tuple(RequestRef(_text(event_id), _digest(digest)) for event_id, digest in found["r"]),
             requested_at=found["at"],
             expires_at=get("exp"),
-            phase=Phase(found["p"]),
+            phase=phase,
             state=State(found["s"]),
             sequence=found["n"],
             step=None if "st" not in found else _STEP_OF[found["st"]],
@@ -257,7 +295,7 @@ def _state(key: str, found: dict[str, Any]) -> StateRecord:
             replays=get("rep", 0),
         ),
         order=found["o"],
-        dead=tuple((bytes.fromhex(digest), at) for digest, at in get("dead", ())),
+        dead=tuple((_digest(digest), _whole(at)) for digest, at in get("dead", ())),
         ended_at=get("end"),
         offered_since=get("off", False),
         extra=_beyond(found, _KNOWN),
@@ -282,12 +320,15 @@ def encode_letter(letter: LetterRecord) -> bytes:
 
 
 def _letter(found: dict[str, Any]) -> LetterRecord:
+    notice = found.get("notice", False)
+    if type(notice) is not bool:
+        raise TypeError("notice")
     return LetterRecord(
         reason=Reason(found["why"]),
-        message=found["message"],
-        replays=found["rep"],
-        first_parked_at=found["fp"],
-        notice=found.get("notice", False),
+        message=_text(found["message"]),
+        replays=_whole(found["rep"]),
+        first_parked_at=_whole(found["fp"]),
+        notice=notice,
         extra=_beyond(found, _LETTER_MEMBERS),
     )
 
@@ -315,13 +356,13 @@ def decode_meta(value: bytes) -> Meta:
     try:
         return Meta(
             origin=Origin.parse(found["origin"]),
-            timestamp_at=found["ts"],
-            event_id=found["id"],
-            headers=tuple((name, text.encode("latin-1")) for name, text in found["h"]),
-            fingerprint=found.get("fp"),
-            sha256=found.get("sha256"),
+            timestamp_at=_whole(found["ts"]),
+            event_id=_text(found["id"]),
+            headers=tuple((_text(name), text.encode("latin-1")) for name, text in found["h"]),
+            fingerprint=_text_or_none(found.get("fp")),
+            sha256=_text_or_none(found.get("sha256")),
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise JournalUnreadable(
             "a request's meta header is garbled; run the version that wrote it"
         ) from error
@@ -334,14 +375,25 @@ def request_headers(*, sealed: Sealed | None, meta: bytes) -> Headers:
 
 
 def read_request_record(record: JournalRecord) -> tuple[Sealed | None, bytes]:
-    """Return the sealed value (``None`` if it was not copied) and the meta of a ``request:`` record."""
+    """Return the sealed value (``None`` if it was not copied) and the meta of a ``request:`` record.
+
+    Raises JournalUnreadable.
+    """
     headers = dict(record.headers)
     meta = headers.get(META_HEADER)
     if meta is None or record.value is None:
-        raise JournalUnreadable(f"journal record {record.key!r} has no {META_HEADER} header")
+        raise JournalUnreadable(
+            f"journal record {shown(record.key)} has no {META_HEADER} header; run the version that wrote it"
+        )
     key_id = headers.get(SEALED_WITH_HEADER)
-    sealed = None if key_id is None else Sealed(key_id=key_id.decode(), value=record.value)
-    return sealed, meta
+    if key_id is None:
+        return None, meta
+    try:
+        return Sealed(key_id=key_id.decode("ascii"), value=record.value), meta
+    except UnicodeDecodeError:
+        raise JournalUnreadable(
+            f"journal record {shown(record.key)} names no key that can be; run the version that wrote it"
+        ) from None
 
 
 def encode_line(line: LineRecord) -> bytes:
@@ -363,15 +415,15 @@ def decode_line(name: str, value: bytes) -> LineRecord:
     found = _object(value, LINE + name)
     try:
         return LineRecord(
-            stopped_at=found["at"],
-            probe_at=found["probe"],
-            probes=found["n"],
-            code=found.get("code"),
+            stopped_at=_whole(found["at"]),
+            probe_at=_whole(found["probe"]),
+            probes=_whole(found["n"]),
+            code=_text_or_none(found.get("code")),
             extra=_beyond(found, _LINE_MEMBERS),
         )
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise JournalUnreadable(
-            f"journal record {LINE}{name} lacks a member; run the version that wrote it"
+            f"journal record {LINE}{shown(name)} lacks or garbles a member; run the version that wrote it"
         ) from error
 
 
@@ -384,10 +436,10 @@ def decode_dead(name: str, value: bytes) -> tuple[bytes, int]:
     """Return a dead target's digest, and since when it is dead (ms since the Unix epoch)."""
     found = _object(value, DEAD + name)
     try:
-        return bytes.fromhex(name), int(found["at"])
+        return _digest(name), _whole(found["at"])
     except (KeyError, ValueError, TypeError) as error:
         raise JournalUnreadable(
-            f"journal record {DEAD}{name} is garbled; run the version that wrote it"
+            f"journal record {DEAD}{shown(name)} is garbled; run the version that wrote it"
         ) from error
 
 
@@ -395,7 +447,7 @@ def decode_block(name: str, value: bytes) -> bytes:
     """Return a block of what is remembered. Raises JournalUnreadable."""
     if len(value) % ENTRY_BYTES:
         raise JournalUnreadable(
-            f"journal record {SEEN}{name} is no whole number of entries; run the version that wrote it"
+            f"journal record {SEEN}{shown(name)} is no whole number of entries; run the version that wrote it"
         )
     return value
 
@@ -406,13 +458,48 @@ def _object(value: bytes, what: str) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         found = None
     if not isinstance(found, dict):
-        raise JournalUnreadable(f"journal record {what} is no JSON object; run the version that wrote it")
-    if found.get("v") != VERSION:
         raise JournalUnreadable(
-            f"journal record {what} is of format {found.get('v')}, this version reads {VERSION}; "
+            f"journal record {shown(what)} is no JSON object; run the version that wrote it"
+        )
+    version = found.get("v")
+    if type(version) is not int or version != VERSION:
+        raise JournalUnreadable(
+            f"journal record {shown(what)} is of format {shown(str(version))}, this version reads {VERSION}; "
             "run the newer version"
         )
     return found
+
+
+def _are(contents: Iterable[object], kind: type) -> bool:
+    return all(type(content) is kind for content in contents)
+
+
+def _whole(content: object) -> int:
+    if type(content) is not int:
+        raise TypeError("not a whole number")
+    return content
+
+
+def _text(content: object) -> str:
+    if type(content) is not str:
+        raise TypeError("not text")
+    return content
+
+
+def _text_or_none(content: object) -> str | None:
+    return None if content is None else _text(content)
+
+
+def _digest(digits: str) -> bytes:
+    if len(digits) != _DIGITS:
+        raise ValueError("not a digest")
+    return bytes.fromhex(digits)
+
+
+def shown(key: str | bytes) -> str:
+    """Return a key, or a part of one, fit for a message: it may be anything."""
+    text = key.decode(errors="replace") if isinstance(key, bytes) else key
+    return "".join(char if char.isprintable() else "?" for char in text[:_SHOWN])
 
 
 def _beyond(found: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:

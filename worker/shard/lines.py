@@ -35,10 +35,15 @@ class Lines:
         line = self._memory.lines.get(name)
         if line is None:
             return True
-        if line.probe in (None, key) and now_at >= line.record.probe_at:
+        if line.probe in (None, key) and now_at >= _probe_at(line, now_at=now_at):
             line.probe = key
             return True
         return False
+
+    def bars(self, name: str, key: str) -> bool:
+        """Tell whether the line is stopped for this saga, which is not its probe."""
+        line = self._memory.lines.get(name)
+        return line is not None and line.probe != key
 
     def wait(self, name: str, key: str) -> None:
         """Note that a saga waits for a line."""
@@ -95,10 +100,11 @@ class Lines:
 
     # --- probes -------------------------------------------------------------------
 
-    def next_probe(self) -> int | None:
+    def next_probe(self, *, now_at: int) -> int | None:
         """Return when the next line is to be tried (ms since the Unix epoch)."""
+        lines = self._memory.lines.values()
         return min(
-            (line.record.probe_at for line in self._memory.lines.values() if line.waiting and not line.probe),
+            (_probe_at(line, now_at=now_at) for line in lines if line.waiting and not line.probe),
             default=None,
         )
 
@@ -108,5 +114,11 @@ class Lines:
         return [
             memory.entries[min(line.waiting, key=lambda key: memory.entries[key].order)]
             for line in memory.lines.values()
-            if line.waiting and line.probe is None and now_at >= line.record.probe_at
+            if line.waiting and line.probe is None and now_at >= _probe_at(line, now_at=now_at)
         ]
+
+
+def _probe_at(line: Line, *, now_at: int) -> int:
+    """Return when a line is to be tried; further ahead than any gap, it was set by a clock since set back."""
+    probe_at = line.record.probe_at
+    return probe_at if probe_at - now_at <= PROBE_WAITS_MS[-1] else now_at

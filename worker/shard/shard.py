@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from contracts.states import Reason
+from worker.crash_points import CrashPoint, pass_by
 from worker.ports import Fenced, Input, LogError, LogInterrupted, RestoreStalled, WriteRefused
 from worker.shard import claim
 from worker.shard.admission import Admission, AdmissionRules
@@ -28,11 +29,13 @@ from worker.shard.unit import Unit
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from worker.crash_points import Passing
     from worker.ports import Feed, Hub, Lease, Log, Observer, Record
     from worker.saga.plan import Profile
     from worker.shard.driver import Surroundings
-    from worker.shard.memory import Memory
+    from worker.shard.memory import Entry, Memory
     from worker.shard.pace import Linger
+    from worker.shard.under_way import CallUnderWay
     from worker.shard.vault import Vault
 
 __all__ = ["Shard", "ShardOptions", "ShardState"]
@@ -77,8 +80,12 @@ class Shard:
         clock: Callable[[], int],
         observer: Observer,
         linger: Linger | None = None,
+        passing: Passing = pass_by,
     ) -> None:
-        """``linger`` is shared by the shards of a process; without one each commits at once."""
+        """``linger`` is shared by the shards of a process; without one each commits at once.
+
+        ``passing`` hears of the crash points.
+        """
         self._options = options
         self._log = log
         self._lease = lease
@@ -89,6 +96,7 @@ class Shard:
         self._clock = clock
         self._report = Report(observer, partition=options.partition)
         self._linger = linger
+        self._passing = passing
         self._bell = asyncio.Event()
         self._inflow = Inflow(feed=feed, report=self._report, options=options)
         self._calls = Calls(
@@ -98,10 +106,15 @@ class Shard:
             report=self._report,
             may_begin=self._open,
             ring=self._bell.set,
+            clock=clock,
+            passing=passing,
+            stands=self._stands,
         )
         self._culprits = Culprits()
         self._state = ShardState.CLOSED
         self._why: str | None = None
+        self._interrupted: str | None = None
+        """What keeps it from opening, or has interrupted it again and again."""
         self._memory: Memory | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted = False
@@ -118,8 +131,8 @@ class Shard:
 
     @property
     def why(self) -> str | None:
-        """Why it does not open, if it does not."""
-        return self._why
+        """Why it does not open, or does not stay open."""
+        return self._why or self._interrupted
 
     @property
     def partition(self) -> int:
@@ -209,6 +222,8 @@ class Shard:
             self._why = str(error)
             self._crash("shard.refused", error)
         except LogInterrupted as error:
+            if self._failures or not self._open():
+                self._interrupted = str(error)
             self._report.failed("interrupted")
             self._crash("transaction.failed", error)
         except asyncio.CancelledError:
@@ -235,10 +250,11 @@ class Shard:
 
     def _refused(self, error: WriteRefused) -> None:
         """Go on without the culprit, once it is found; say why if there is none to be found."""
-        curable = self._culprits.refused(error, serving=self._open(), now_at=self._clock())
+        serving = self._open()
+        curable = self._culprits.refused(error, serving=serving, now_at=self._clock())
         if not self._culprits.one_by_one:
             self._why = str(error)
-        self._crash("transaction.split" if curable else "shard.refused", error)
+        self._crash("transaction.split" if curable and serving else "shard.refused", error)
 
     def _failed(self, failure: HandlingFailed) -> None:
         if self._culprits.failed(failure):
@@ -276,6 +292,7 @@ class Shard:
             memory = await self._restore()
         else:
             self._report.event("shard.kept")
+            self._passing(CrashPoint.KEPT)
         if memory.position is None:
             raise AssertionError("a claimed shard has a position")
         self._memory = memory
@@ -285,30 +302,34 @@ class Shard:
         self._culprits.named.update((key, (Reason.CRASHED, message)) for key, message in doomed.items())
         self._calls.came.clear()
         self._taken = dict(memory.position)
-        self._why = None
+        self._why = self._interrupted = None
         self._become(ShardState.OPEN)
         self._inflow.begin(memory.position)
         self._bell.set()
         self._report.event("shard.opened")
+        self._passing(CrashPoint.OPENED)
 
     async def _restore(self) -> Memory:
         """Fence whoever wrote before, read the journal, and write the position if it is new."""
         options, vault, loop = self._options, self._vault, asyncio.get_running_loop()
         await self._log.fence()
         self._report.event("shard.claimed")
+        self._passing(CrashPoint.FENCED)
         began = loop.time()
-        memory = await claim.restore(self._log)
+        memory = await claim.restore(self._log, passing=self._passing)
         claim.check_keys(memory, vault, given_up=options.given_up_keys)
         bounds = await self._log.bounds()
         position = claim.first_position(
             memory, bounds, partition=options.partition, accept_loss=options.accept_loss
         )
         self._report.restored(sagas=len(memory.entries), took_ms=(loop.time() - began) * 1000)
+        self._passing(CrashPoint.RESTORED)
         given_up = options.given_up_keys - vault.fingerprint_keys
         named = (memory.fingerprint_keys - given_up) | {vault.fingerprint_key}
         if memory.position != position or memory.fingerprint_keys != named:
             memory.position, memory.fingerprint_keys = position, named
             await self._write_position(memory)
+            self._passing(CrashPoint.POSITION_WRITTEN)
         return memory
 
     async def _still_ours(self, memory: Memory) -> bool:
@@ -332,7 +353,7 @@ class Shard:
             profile=self._profile,
             record_bytes=options.record_bytes,
         )
-        driver = Driver(memory, self._around)
+        self._driver = driver = Driver(memory, self._around, doomed=self._culprits.named)
         letters = Letters(memory=memory, vault=vault, record_bytes=options.record_bytes)
         admission = Admission(
             memory=memory, driver=driver, letters=letters, vault=vault, rules=rules, fits=self._log.fits
@@ -361,6 +382,7 @@ class Shard:
             await self._wait_for_work()
             if not self._open():
                 break
+            self._passing(CrashPoint.TAKEN)
             unit = self._unit()
             await self._intake.gather(unit)
             await self._commit(unit, memory)
@@ -386,14 +408,16 @@ class Shard:
             await asyncio.sleep(seconds)
 
     def _next_wake(self) -> int | None:
-        due_at = self._intake.next_at()
-        return None if due_at is None else max(1, min(_TICK_MS, due_at - self._clock()))
+        now_at = self._clock()
+        due_at = self._intake.next_at(now_at=now_at)
+        return None if due_at is None else max(1, min(_TICK_MS, due_at - now_at))
 
     async def _commit(self, unit: Unit, memory: Memory) -> None:
         if unit.empty:
             self._culprits.settle(unit)
             self._calls.start(unit, memory)
             return
+        self._passing(CrashPoint.DECIDED)
         writes = unit.seal(memory)
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -405,15 +429,19 @@ class Shard:
         self._failures = 0
         if self._linger is not None:
             self._linger.committed(self._options.partition)
+        self._passing(CrashPoint.KNOWN)
         self._calls.start(unit, memory)
 
     async def _let_go(self, memory: Memory) -> None:
         """Wait for calls that have begun, then journal their results and the calls that never began."""
+        self._passing(CrashPoint.DRAIN_BEGUN)
         await self._calls.let_end(most_ms=self._options.drain_ms)
+        self._passing(CrashPoint.CALLS_ENDED)
         unit = self._unit()
         self._intake.wind_up(unit)
         await self._commit(unit, memory)
         self._report.event("shard.drained")
+        self._passing(CrashPoint.WOUND_UP)
 
     # --- small things ---------------------------------------------------------------------------
 
@@ -423,6 +451,9 @@ class Shard:
 
     def _open(self) -> bool:
         return self._state is ShardState.OPEN
+
+    def _stands(self, under_way: CallUnderWay, entry: Entry) -> bool:
+        return self._driver.stands(under_way, entry, now_at=self._clock())
 
     def _unit(self) -> Unit:
         return Unit(now_at=self._clock(), source=self._options.source)

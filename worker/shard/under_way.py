@@ -18,6 +18,10 @@ class CallUnderWay:
     saga_id: str
     call: Call
     line: str
+    decided_at: int
+    """When it was decided: ms since the Unix epoch."""
+    stood_ms: int = 0
+    """How long it has stood in line before it began, by a clock that does not jump."""
     begun: bool = False
     """Bytes may have left."""
     void: bool = False
