@@ -15,7 +15,7 @@ LOCKS := locks/build.lock locks/dev.lock locks/java.lock locks/run.lock
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: help setup demo test check lint format lock kafka-jars clean \
+.PHONY: help setup demo test check simulate soak faults lint fuzz format lock kafka-jars clean \
 	test-lint test-rooms test-pure test-wire test-broker test-whole
 
 help: ## this list
@@ -33,6 +33,15 @@ test: $(READY) ## all levels: lint, rooms, pure, wire, broker, whole
 check: $(READY) ## what to run before each commit: lint and pure
 	@$(BIN)/python tests/levels.py lint rooms pure
 
+simulate: $(READY) ## SEEDS (20000) random worlds on a simulated Kafka, from seed FIRST (0)
+	@$(BIN)/python -m tests.simulation $(or $(FIRST),0) --count $(or $(SEEDS),20000)
+
+soak: $(READY) ## random faults under load for MINUTES (5) or HOURS, from SEED (1); ends with the checker
+	@$(BIN)/python -m tests.soak $(if $(HOURS),--hours $(HOURS),--minutes $(or $(MINUTES),5)) --seed $(or $(SEED),1)
+
+faults: $(READY) ## ROUNDS (20) of faults under load, one kind or all of them, from SEED (1)
+	@$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1)
+
 test-lint test-rooms test-pure test-wire test-broker test-whole: test-%: $(READY)
 	@$(BIN)/python tests/levels.py $*
 
@@ -42,6 +51,9 @@ test-pure: ## the rest without network and broker: the shard, the simulation, th
 test-wire: ## the HTTP client against the sandbox, over TLS
 test-broker: ## against a real Apache Kafka
 test-whole: ## the program as a person runs it
+
+fuzz: $(READY) ## bad input at every door, for MINUTES (10) minutes; DOOR=journal for one alone
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) --only "$(DOOR)"
 
 format: $(READY) ## format all code
 	@$(BIN)/ruff format .
