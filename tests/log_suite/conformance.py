@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.topics import LogicalTopic, topic_name
-from worker.ports import Fenced, Input, JournalRecord, RestoreStalled, Write, WriteRefused
+from worker.ports import (
+    Fenced,
+    Input,
+    JournalRecord,
+    LogError,
+    LogInterrupted,
+    RestoreStalled,
+    Write,
+    WriteRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -176,6 +185,46 @@ class LogConformance:
         await first.commit([write(b"again")])
         assert keys(await restored(first)) == [b"again"]
 
+    async def test_fence_in_the_midst_of_a_commit(self, bench: Bench) -> None:
+        """A commit that a successor fences at any moment is whole or absent, and its owner hears no lie."""
+        for number in range(BREAKS):
+            zombie, successor = bench.log(0), bench.log(0)
+            await zombie.fence()
+            name = b"%d" % number
+            commit = asyncio.ensure_future(
+                zombie.commit([write(name + b"a"), write(name, topic=STATES), write(name + b"b")])
+            )
+            await asyncio.wait([commit], timeout=number * 0.002)
+            await successor.fence()
+            (raised,) = await asyncio.gather(commit, return_exceptions=True)
+            seen = keys(await restored(successor))
+            whole = seen[-2:] == [name + b"a", name + b"b"]
+            assert whole or not any(key.startswith(name) for key in seen[-2:])
+            assert whole or isinstance(raised, Fenced | LogInterrupted)
+            assert not (whole and isinstance(raised, Fenced))
+            await eventually(
+                lambda: bench.visible(STATES, 0), [key[:-1] for key in seen if key.endswith(b"a")]
+            )
+            await successor.close()
+            await zombie.close()
+
+    async def test_two_fence_at_once(self, bench: Bench) -> None:
+        """Of two logs that fence at the same time one can write, the other is fenced."""
+        logs = [bench.log(0), bench.log(0)]
+        fenced = await asyncio.gather(*(log.fence() for log in logs), return_exceptions=True)
+        results = [
+            await asyncio.gather(log.commit([write(b"%d" % number)]), return_exceptions=True)
+            for number, (log, raised) in enumerate(zip(logs, fenced, strict=True))
+            if raised is None
+        ]
+        assert [result for result in fenced if result is not None and not isinstance(result, LogError)] == []
+        written = [result for (result,) in results if result is None]
+        assert len(written) <= 1
+        assert all(result is None or isinstance(result, Fenced) for (result,) in results)
+        winner = bench.log(0)
+        await winner.fence()
+        assert len(await restored(winner)) == len(written)
+
     async def test_fences_are_per_partition(self, bench: Bench) -> None:
         """A fence of one partition leaves the producer of another one alone."""
         log, other = bench.log(0), bench.log(1)
@@ -219,6 +268,51 @@ class LogConformance:
             with pytest.raises(RestoreStalled):
                 await restored(log)
         await eventually(lambda: restored(log), [b"a", b"b"])
+
+    async def test_reader_stops_at_an_open_transaction(self, bench: Bench) -> None:
+        """What is committed behind a foreign open transaction is hidden until that one has its end."""
+        log = bench.log(0)
+        await log.fence()
+        await log.commit([write(b"before", topic=STATES)])
+        await eventually(lambda: bench.visible(STATES, 0), [b"before"])
+        async with bench.foreign(STATES, 0):
+            await log.commit([write(b"behind", topic=STATES)])
+            assert keys(await bench.visible(STATES, 0)) == [b"before"]
+        await eventually(lambda: bench.visible(STATES, 0), [b"before", b"behind"])
+
+    async def test_markers_and_aborted_records_are_gaps(self, bench: Bench) -> None:
+        """The end of a transaction takes an offset, and so does an aborted record: nobody sees either."""
+        log, topic = bench.log(0), topic_name(REQUESTS)
+        await log.fence()
+        await log.commit([write(b"first", topic=REQUESTS)])
+        async with bench.foreign(REQUESTS, 0):
+            pass
+        await log.commit([write(b"last", topic=REQUESTS)])
+        await eventually(lambda: bench.visible(REQUESTS, 0), [b"first", b"last"])
+        assert (await log.bounds()).ends[Input.REQUESTS] == 6
+        found = [await log.fetch(topic=topic, partition=0, offset=offset) for offset in (0, 1, 3, 4, 5)]
+        assert [record and record.key for record in found] == [b"first", None, None, b"last", None]
+
+    async def test_fetch_behind_an_open_transaction(self, bench: Bench) -> None:
+        """A record is read again at its origin although a foreign transaction stands open before it."""
+        log, topic = bench.log(0), topic_name(REQUESTS)
+        async with bench.foreign(REQUESTS, 0):
+            offset = await bench.append(REQUESTS, 0, key=b"behind", value=b"{}")
+            assert await bench.visible(REQUESTS, 0) == []
+            record = await log.fetch(topic=topic, partition=0, offset=offset)
+            assert record is not None
+            assert record.key == b"behind"
+
+    async def test_restore_passes_over_aborted_records(self, bench: Bench) -> None:
+        """An aborted record in the journal is passed over by a restore, also where it is the last one."""
+        log = bench.log(0)
+        await log.fence()
+        async with bench.foreign(JOURNAL, 0):
+            pass
+        await log.commit([write(b"a")])
+        async with bench.foreign(JOURNAL, 0):
+            pass
+        await eventually(lambda: restored(log), [b"a"])
 
     async def test_refused_write(self, bench: Bench) -> None:
         """A refusing topic raises WriteRefused and shows nothing; after a fence the log works again."""

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from tests.log_suite import Bench
     from worker.ports import Headers
 
+pytestmark = pytest.mark.promise("P1", "P2")
+
 SEEDS = range(3)
-RESTORE_LIMIT_S = 0.05
+RESTORE_LIMIT_S = 0.5
 
 
 class SimBench:

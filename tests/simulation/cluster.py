@@ -237,6 +237,11 @@ class SimCluster:
         """Return the offset after the last record, committed or not."""
         return self._place((topic, partition)).end
 
+    def end_of_records(self, topic: str, partition: int) -> int:
+        """Return the offset after the last committed record that still exists: no marker stands there."""
+        records = self._place((topic, partition)).records
+        return next((record.offset + 1 for record in reversed(records) if record.committed), 0)
+
     def last_stable(self, topic: str, partition: int) -> int:
         """Return the offset up to which all fates are written: where read_committed stops."""
         place = (topic, partition)
@@ -266,6 +271,13 @@ class SimCluster:
                     return found, record.offset
                 found.append(record)
         return found, max(offset, limit)
+
+    def stored(self, topic: str, partition: int, offset: int) -> Stored | None:
+        """Return the record at an offset, whatever became of its transaction; `None` if there is none."""
+        records = self._place((topic, partition)).records
+        index = _first(records, offset)
+        found = records[index] if index < len(records) else None
+        return None if found is None or found.marker or found.offset != offset else found
 
     def committed(self, topic: str, partition: int) -> list[Stored]:
         """Return all that a read_committed reader sees now, from the start."""

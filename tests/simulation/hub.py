@@ -36,6 +36,10 @@ RETRY_AFTER_MOST_MS = 90_000
 _C = ResultClass
 
 
+class Stumble(Exception):
+    """What a mistake of ours raises: the shard has to park whatever it was handling."""
+
+
 class Act(Enum):
     """What the payment side does with one attempt."""
 
@@ -61,10 +65,14 @@ class Act(Enum):
     """The connection is refused."""
     SLOWLY = "slowly"
     """Asks for fewer calls."""
+    STUMBLE = "stumble"
+    """Does it; a mistake of ours raises over its answer."""
 
 
 NO_ANSWER = frozenset({Act.LOST, Act.LOST_ANSWER, Act.LATE})
-WITH_EFFECT = frozenset({Act.OBEY, Act.UNKNOWN_DONE, Act.UNVERIFIED, Act.LOST_ANSWER, Act.LATE, Act.REFUSE})
+WITH_EFFECT = frozenset(
+    {Act.OBEY, Act.UNKNOWN_DONE, Act.UNVERIFIED, Act.LOST_ANSWER, Act.LATE, Act.REFUSE, Act.STUMBLE}
+)
 
 
 @dataclass(slots=True)
@@ -78,6 +86,8 @@ class PaymentSide:
     """Notices that have arrived."""
     stopped: set[str] = field(default_factory=set)
     """Lines whose client is refused now."""
+    in_line_s: float = 0.0
+    """How long an attempt stands in line before its gate, at most: a counterpart takes so many at a time."""
     dead_token_is_success: bool = True
     """Whether cancelToken of a dead token answers S (idempotent) or INVALID_TOKEN."""
     ledger: list[Attempt] = field(default_factory=list)
@@ -131,7 +141,7 @@ class SimHub:
         result: Result | None = None
         undecided = False
         for turn in range(1 + call.quick):
-            await self._network.breathe()
+            await self._stand_in_line()
             query = call.query or (undecided and call.step is Step.CANCEL_AGREEMENT)
             try:
                 gate()
@@ -144,6 +154,8 @@ class SimHub:
             answer = self._read(act, attempt, call, undecided=undecided or call.undecided)
             undecided = (undecided or (answer.undecided and not query)) and not _settles(answer)
             attempt.ended = self._caller.moment()
+            if act is Act.STUMBLE:
+                raise Stumble("the hub stumbles over this answer")
             attempt.result_class = answer.result_class.value
             result = replace(answer, tries=turn + 1, undecided=undecided)
             if answer.result_class not in (_C.SOON, _C.CONFIRM_FIRST):
@@ -152,6 +164,11 @@ class SimHub:
         if result is None:
             raise AssertionError("a call has one attempt at least")
         return result
+
+    async def _stand_in_line(self) -> None:
+        await self._network.breathe()
+        if self._side.in_line_s:
+            await asyncio.sleep((0.5 + self._random.random() / 2) * self._side.in_line_s)
 
     def _begin(
         self, call: Call, request: UnbindingRequested | RebindingRequested, *, turn: int, query: bool

@@ -53,10 +53,13 @@ class LogFaults:
     """Reads (journal, bounds, fetch) that fail."""
     fence: float = 0.0
     """Fences that fail before or after they had their effect."""
+    refuse_fence: bool = False
+    """No permission on the transactional ids."""
 
     def end(self) -> None:
         """Let nothing go wrong any more."""
         self.interrupt = self.read = self.fence = 0.0
+        self.refuse_fence = False
 
 
 class SimLog:
@@ -91,6 +94,9 @@ class SimLog:
         """Fence earlier producers of this partition and abort their open transaction."""
         with self._alone("fence"):
             self._epoch = None
+            if self._faults.refuse_fence:
+                await self._network.breathe()
+                raise WriteRefused(f"partition {self._partition}: no permission on the transactional id")
             if self._strikes(self._faults.fence):
                 if self._strikes(0.5):
                     await self._patiently(lambda: self._cluster.init_producer(self._name))
@@ -138,14 +144,14 @@ class SimLog:
         """Read one record again at its origin; `None` if it is gone."""
         with self._alone("fetch"):
             self._read_fault()
-            found, _ = await self._network.ask(
-                lambda: self._cluster.read(topic, partition, offset, most=1, before=offset + 1)
-            )
-            return as_record(found[0], Input.REQUESTS) if found else None
+            # It was read as committed once: a transaction that stands open before it hides nothing.
+            found = await self._network.ask(lambda: self._cluster.stored(topic, partition, offset))
+            return None if found is None else as_record(found, Input.REQUESTS)
 
     async def close(self) -> None:
         """Let the producer go; what it has open stays open until it times out or is fenced."""
         self._epoch = None
+        await self._network.breathe()
 
     async def _transact(self, epoch: int, writes: Sequence[Write]) -> None:
         batches: dict[tuple[str, int], list[Write]] = {}

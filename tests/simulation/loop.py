@@ -108,6 +108,8 @@ class SimLoop(asyncio.BaseEventLoop):
         """Called with the number of each step before it runs; may kill or freeze a process."""
         self.complaints: list[str] = []
         """What nobody caught: exceptions in callbacks and in tasks that nobody awaits."""
+        self.moments: list[tuple[int, float]] = [(0, 0.0)]
+        """From which step on it was how late, in simulated seconds."""
         self._ties = ties
         self._now = 0.0
         self._soon: deque[tuple[Process | None, _Soon | _Later]] = deque()
@@ -211,6 +213,10 @@ class SimLoop(asyncio.BaseEventLoop):
         process.life = Life.DEAD
         process.kept.clear()
 
+    def tasks_of(self, process: Process) -> list[asyncio.Task[Any]]:
+        """Return the tasks of a process that are not done."""
+        return [task for owner, task in self._tasks.values() if owner is process and not task.done()]
+
     def bury(self) -> None:
         """Close what is left of all tasks, so that nothing complains about them later; call it last."""
         for process in {process for process, _ in self._tasks.values() if process is not None}:
@@ -271,7 +277,9 @@ class SimLoop(asyncio.BaseEventLoop):
         while self._timers:
             when, _, _, process, timer = heappop(self._timers)
             if not timer.cancelled():
-                self._now = max(self._now, when)
+                if when > self._now:
+                    self._now = when
+                    self.moments.append((self.steps + 1, when))
                 return process, timer
         raise Deadlock(f"nothing is ready and no timer runs; waiting:\n{self.waiting()}")
 

@@ -23,6 +23,8 @@ class Network:
     def __init__(self, *, loop: asyncio.AbstractEventLoop, random: Random, delay_most: float = 0.02) -> None:
         self.loop = loop
         self.random = random
+        self.slowness = 0.0
+        """Seconds that a packet may take longer for now."""
         self._delay_most = delay_most
 
     async def ask(
@@ -54,7 +56,7 @@ class Network:
         """Return the seconds that a packet takes; often none, so that steps interleave tightly."""
         if self.random.random() < 0.5:
             return 0.0
-        return self.random.random() * self._delay_most
+        return self.random.random() * (self._delay_most + self.slowness)
 
     async def breathe(self) -> None:
         """Let others go first for a few steps, as work in process does."""

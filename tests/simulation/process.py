@@ -6,17 +6,23 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from tests.simulation.hub import Stumble
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from contracts.states import Step
     from tests.simulation.log import SimFeed, SimLog
     from tests.simulation.loop import Process
+    from tests.simulation.setting import Setting
     from tests.simulation.world import World
     from worker.ports import Feed, Holds, Hub, Input, Lease, Log, Record
+    from worker.shard.pace import Linger
 
 LEASE_AGE = 6.0
 """Seconds after the last contact with the group in which a call may begin; below the session."""
+POISON = "merchant-poison"
+"""A merchant at whose requests the holds stumble, as over a mistake of ours."""
 
 
 class Shard(Protocol):
@@ -42,6 +48,10 @@ class Shard(Protocol):
         """Let the partition go: no new calls, the results of the old ones written."""
         ...
 
+    async def close(self) -> None:
+        """Drain, and drop memory and producer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
@@ -55,8 +65,13 @@ class Ports:
     clock: Callable[[], int]
     chance: Callable[[], float]
     partitions: int
+    setting: Setting
+    linger: Linger | None
+    """Shared by the shards of the process."""
     tell: Callable[[str], None]
     """Takes a line for the diary."""
+    reach: Callable[[str, str], None]
+    """Takes a log event and its cause, to be counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +87,7 @@ class SimHolds:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.reading_s = world.random.choice((0.0, 0.0, world.random.random()))
+        self.reading_s = world.random.choice((0.0, 0.0, world.random.random(), 20 * world.random.random()))
         """How long it takes to read the topic, in seconds."""
         self.read = False
 
@@ -84,7 +99,9 @@ class SimHolds:
         self, *, step: Step, auth_client_id: str | None, merchants: Sequence[str], now_at: int
     ) -> int | None:
         """When the hold ends that covers the step; narrower scopes are the real holds' business."""
-        del auth_client_id, merchants
+        del auth_client_id
+        if POISON in merchants:
+            raise Stumble("holds stumble over this merchant")
         ends = [
             hold.until_at
             for hold in self._world.holds
@@ -126,6 +143,11 @@ class SimWorker:
 
     world: World
     process: Process
+    setting: Setting
+    """What it was started with."""
+    skew_ms: int = 0
+    """How far its clock is ahead of the world's."""
+    linger: Linger | None = None
     seats: dict[int, Seat] = field(default_factory=dict)
     assigned: set[int] = field(default_factory=set)
     cut_at: float | None = None
@@ -152,6 +174,10 @@ class SimWorker:
     def name(self) -> str:
         """Its name; a restarted worker has a new one."""
         return self.process.name
+
+    def now(self) -> int:
+        """Return the time by its clock: ms since the Unix epoch."""
+        return self.world.now() + self.skew_ms
 
     def proven(self) -> bool:
         """Tell whether its last proof of membership is young enough."""
@@ -183,11 +209,16 @@ class SimWorker:
         self.renew()
         seat.shard.start()
 
-    async def revoke(self, partition: int) -> None:
+    async def close(self) -> None:
+        """Let all partitions go for good, as a worker does that is asked to end."""
+        for partition in sorted(self.assigned):
+            await self.revoke(partition, for_good=True)
+
+    async def revoke(self, partition: int, *, for_good: bool = False) -> None:
         """Drain the shard of a partition that the group takes away."""
         seat = self.seats.get(partition)
         if seat is not None:
-            await seat.shard.drain()
+            await (seat.shard.close() if for_good else seat.shard.drain())
             seat.feed.stop()
             if seat.pump is not None:
                 seat.pump.cancel()

@@ -4,31 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import TYPE_CHECKING
 
 from contracts.states import Step
 from contracts.topics import LogicalTopic, topic_name
-from tests.simulation.hub import LINES, Act
+from tests.simulation.gateways import Gateways
+from tests.simulation.hub import Act
 from tests.simulation.loop import Deadlock, Life, Livelock, run
-from tests.simulation.process import SimHold
+from tests.simulation.oncall import OnCall
+from tests.simulation.post import Post, token_of
+from tests.simulation.rest import Rest, Restless
+from tests.simulation.setting import draw
+from tests.simulation.storm import Storm
+from tests.simulation.subject import key_of
+from tests.simulation.upkeep import Upkeep
 from tests.simulation.upstream import Upstream
-from tests.simulation.world import HOUR_MS, SESSION, World
+from tests.simulation.world import SESSION, World
 from worker.verify.checker import Violation, check
 from worker.verify.reader import read_history
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from tests.simulation.process import Ports, Shard, SimWorker
-    from worker.verify.history import History
+    from tests.simulation.crash_points import Point
+    from tests.simulation.process import Ports, Shard
+    from tests.simulation.setting import Setting
+    from worker.verify.history import History, RequestSeen
 
 BINDINGS = ("binding-a", "binding-b", "binding-c", "binding-d", "binding-e")
 REST_LIMIT = 2 * 3600.0
 """Simulated seconds in which everything must have come to its end: longer than any patience."""
-RESTART_WATCH = 1_800.0
-"""How long a restart at rest is watched, in simulated seconds: longer than the patience of `subject`."""
+WATCHES = (20.0, 20.0, 20.0, 700.0)
+"""How long a restart at rest is watched, in simulated seconds; the long one outlasts every timer."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,13 +51,31 @@ class Outcome:
     diary: list[str]
     steps: int
     seconds: float
+    setting: Setting
     failure: str | None = None
     states: Counter[str] = field(default_factory=Counter)
+    reached: Counter[str] = field(default_factory=Counter)
+    """What the shards told, and which deeds were done."""
+    moments: list[tuple[int, float]] = field(default_factory=list)
+    """From which step on it was how late, in simulated seconds."""
+    crash_points: frozenset[Point] = frozenset()
+    deeds: tuple[str, ...] = ()
+    """All that could be left out, by name."""
 
     @property
     def good(self) -> bool:
         """Whether all promises were kept."""
-        return not (self.violations or self.misuses or self.failure)
+        return not self.broken
+
+    @property
+    def broken(self) -> frozenset[str]:
+        """What was broken: promises by name, `misuse` of a port, or the kind of failure."""
+        kinds = {violation.promise for violation in self.violations}
+        if self.misuses:
+            kinds.add("misuse")
+        if self.failure is not None:
+            kinds.add(self.failure.partition(":")[0])
+        return frozenset(kinds)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -62,8 +89,10 @@ class Wildness:
     """The payment side mostly obeys."""
 
 
-def play(seed: int, *, make_shard: Callable[[Ports], Shard]) -> Outcome:
-    """Run the scenario of a seed to its end."""
+def play(
+    seed: int, *, make_shard: Callable[[Ports], Shard], without: frozenset[str] = frozenset()
+) -> Outcome:
+    """Run the scenario of a seed to its end; the deeds in `without` are left out, the others stay."""
     random = Random(seed)  # noqa: S311 - a seed, no secret
     wildness = Wildness(
         sends=random.randint(3, 30),
@@ -71,36 +100,39 @@ def play(seed: int, *, make_shard: Callable[[Ports], Shard]) -> Outcome:
         jumps=random.random() < 0.15,
         helpful=random.random() < 0.5,
     )
-    world = World(random.randrange(1 << 48), make_shard=make_shard)
-    sender = Random(random.randrange(1 << 48))  # noqa: S311 - a seed, no secret
-    upstream = Upstream(world=world, random=sender, bindings=BINDINGS)
-    story = Story(world, upstream, random, wildness)
-    return conclude(seed, world, story)
-
-
-def conclude(seed: int, world: World, story: Story) -> Outcome:
-    """Run a story and check what came of it."""
-    outcome = conclude_run(seed, world, story.tell(), tokens=story.upstream.tokens)
+    setting = draw(random)
+    world = World(random.randrange(1 << 48), make_shard=make_shard, setting=setting)
+    story = Story(world, random, wildness, seed=seed, without=without)
+    outcome = conclude(seed, world, story.tell(), post=story.post)
     outcome.violations += story.violations
+    outcome.deeds = tuple(story.deeds)
+    outcome.setting = setting
     return outcome
 
 
-def conclude_run(
-    seed: int, world: World, main: Coroutine[object, object, None], *, tokens: Sequence[str]
-) -> Outcome:
-    """Run `main` in the world, then read its history and check it; no token may stand in it in clear."""
+def conclude(seed: int, world: World, main: Coroutine[object, object, None], *, post: Post) -> Outcome:
+    """Run `main` in the world, read its history, and check it; no token or key may stand in it in clear."""
     failure = None
     try:
         run(world.loop, main)
     except (Deadlock, Livelock, Restless) as error:
         failure = f"{type(error).__name__}: {error}"
+    keys = world.setting.keys
     history = read_history(
         world.cluster,
         partitions=world.partitions,
         attempts=world.side.ledger,
-        secrets=[token.encode() for token in tokens],
+        secrets=[
+            *(token.encode() for token in sorted(post.secrets)),
+            *(key_of(name) for name in (*keys.sealing, *keys.prints)),
+        ],
         at_rest=failure is None,
     )
+    gone = _lost(history, world)
+    requests = (
+        _as_meant(request, post, world.setting) for request in history.requests if request.origin not in gone
+    )
+    history = replace(history, requests=tuple(requests))
     return Outcome(
         seed=seed,
         history=history,
@@ -109,43 +141,82 @@ def conclude_run(
         diary=world.diary,
         steps=world.loop.steps,
         seconds=world.loop.time(),
+        setting=world.setting,
         failure=failure,
         states=Counter(event.state for event in history.states),
+        reached=world.reached,
+        moments=world.loop.moments,
+        crash_points=frozenset(world.crash_points),
     )
 
 
-class Restless(Exception):
-    """The world did not come to rest within the limit."""
+def _lost(history: History, world: World) -> set[str | None]:
+    """Name the requests that cannot have an end, by origin: retention took them, or their forwarded copies.
+
+    One that was taken all the same stays, if it is the only one that its saga's events can speak of.
+    """
+    told = {(event.binding_id, request) for event in history.states for request in event.request_ids}
+    left = {
+        (request.binding_id, request.request_id)
+        for request in history.requests
+        if request.origin not in world.lost
+    }
+    lost = [
+        request
+        for request in history.requests
+        if request.origin in world.lost and (request.binding_id, request.request_id) not in told - left
+    ]
+    return {request.origin for request in lost} | {request.forwarded_from for request in lost}
+
+
+def _as_meant(request: RequestSeen, post: Post, setting: Setting) -> RequestSeen:
+    """Say what a request wants, and whether it is consulted, as its sender and the profile have it."""
+    sent = post.sent.get(request.request_id or "")
+    if sent is None or "initiator" not in sent.data or not request.targets:
+        return request
+    return replace(request, targets=sent.wants, consulted=setting.consults(sent.data))
 
 
 class Story:
     """What happens, in three acts: the storm, the calm, and a restart that must change nothing."""
 
-    def __init__(self, world: World, upstream: Upstream, random: Random, wildness: Wildness) -> None:
+    def __init__(
+        self, world: World, random: Random, wildness: Wildness, *, seed: int, without: frozenset[str]
+    ) -> None:
         self.world = world
-        self.upstream = upstream
+        self.post = Post(world=world, bindings=BINDINGS)
         self.violations: list[Violation] = []
+        self.deeds: list[str] = []
+        self._seed = seed
+        self._without = without
         self._random = random
         self._wild = wildness
+        self._upkeep = Upkeep(world)
 
     async def tell(self) -> None:
         """Play all of it."""
         self._prepare()
-        await asyncio.gather(self._send(), self._storm(), self._storm())
+        await asyncio.gather(self._send(), self._storm("a"), self._storm("b"))
         await self._calm()
-        await self._rest()
+        await Rest(self.world).come(limit_s=REST_LIMIT)
         await self._restart()
 
     def _prepare(self) -> None:
         world, random = self.world, self._random
         world.side.dead_token_is_success = random.random() < 0.5
+        world.side.in_line_s = random.choice((0.0, 0.0, 0.0, 0.5, 8.0))
+        world.skew_most_ms = random.choice((0, 0, 20, 1_500))
+        if random.random() < 0.05:
+            # The group knows an offset, the journal none: the fleet stays closed until a person says so.
+            for partition in range(world.partitions):
+                world.cluster.commit_group(topic_name(LogicalTopic.REQUESTS), partition, 0)
         workers = [world.hire() for _ in range(random.randint(1, 3))]
         for partition in range(world.partitions):
             world.give(partition, random.choice(workers))
         world.network.outside(random.random() * 2, world.commit_group)
         for binding in BINDINGS:
             targets = (
-                *(f"token:secret-token-{binding}-{number}" for number in range(2)),
+                *(f"token:{token_of(binding, number)}" for number in range(2)),
                 f"agreement:auth-1/agreement-{binding}",
                 f"account:account-{binding}",
                 f"binding:{binding}",
@@ -158,166 +229,66 @@ class Story:
         random = self._random
         if random.random() < (0.6 if self._wild.helpful else 0.25):
             return []
-        return random.choices(list(Act), k=random.choice((1, 1, 2, 4, 9)))
+        weights = [1 if act is Act.STUMBLE else 4 for act in Act]
+        return random.choices(list(Act), weights, k=random.choice((1, 1, 2, 4, 9, 60)))
+
+    # --- the storm -------------------------------------------------------------------
+
+    def _deed(self, name: str) -> Random | None:
+        """Return a deed's own chance, `None` if it is left out: then the others stay as they are."""
+        self.deeds.append(name)
+        if name in self._without:
+            return None
+        return Random(f"{self._seed} {name}")  # noqa: S311 - a seed, no secret
 
     async def _send(self) -> None:
-        for _ in range(self._wild.sends):
-            self.upstream.act()
-            await asyncio.sleep(self._pause())
+        upstream, gateways, oncall = Upstream(self.post), Gateways(self.post), OnCall(self.post)
+        acts: dict[Callable[[], None], int] = {
+            upstream.request: 24,
+            upstream.repeat: 4,
+            upstream.join: 6,
+            upstream.flood: 2,
+            upstream.rebind: 3,
+            upstream.bound_again: 1,
+            upstream.junk: 3,
+            upstream.invalid: 2,
+            upstream.large: 4,
+            upstream.poison: 1,
+            gateways.notice: 4,
+            gateways.early_notice: 1,
+            gateways.repeat: 1,
+            gateways.junk: 1,
+            oncall.command: 6,
+            oncall.all_of_them: 2,
+            oncall.again: 2,
+            oncall.insist: 1,
+            oncall.junk: 1,
+        }
+        for number in range(self._wild.sends):
+            pause = self._pause()
+            chance = self._deed(f"send {number}")
+            if chance is not None:
+                self.post.begin(str(number), chance)
+                chance.choices(list(acts), list(acts.values()))[0]()
+            await asyncio.sleep(pause)
 
-    async def _storm(self) -> None:
-        for _ in range(self._wild.faults):
+    async def _storm(self, name: str) -> None:
+        storm = Storm(self.world, self._upkeep, jumps=self._wild.jumps)
+        for number in range(self._wild.faults):
             await asyncio.sleep(self._pause())
-            await self._strike()
+            chance = self._deed(f"fault {name}{number}")
+            if chance is not None:
+                await storm.strike(chance)
 
     def _pause(self) -> float:
         return self._random.choice((0.0, 0.01, 0.3, 2.0, 15.0, 90.0)) * self._random.random()
-
-    # --- the storm ---------------------------------------------------------------
-
-    async def _strike(self) -> None:
-        deeds = [
-            self._kill_at_some_step,
-            self._kill_at_some_step,
-            self._freeze,
-            self._cut,
-            self._move,
-            self._move,
-            self._compact,
-            self._break_commits,
-            self._refuse,
-            self._foreign,
-            self._hold,
-            self._stop_line,
-        ]
-        if self._wild.jumps:
-            deeds.append(self._jump)
-        await self._random.choice(deeds)()
-
-    async def _kill_at_some_step(self) -> None:
-        world = self.world
-        worker = self._someone()
-        if worker is None:
-            return
-        at = world.loop.steps + int(self._random.choice((1, 5, 30, 200)) * self._random.random())
-        struck: asyncio.Future[None] = world.loop.create_future()
-
-        def strike() -> None:
-            if not struck.done():
-                world.kill(worker)
-                struck.set_result(None)
-
-        world.at_step(at, strike)
-        # Steps may be rare: strike after a minute at the latest.
-        world.network.outside(60.0, strike)
-        await struck
-        await asyncio.sleep(self._random.choice((0.0, 0.05, 2.0, SESSION)))
-        world.replace(worker)
-
-    async def _freeze(self) -> None:
-        worker = self._someone()
-        if worker is not None:
-            self.world.freeze(worker)
-            await asyncio.sleep(self._random.choice((0.1, 4.0, 12.0, 25.0, 60.0)))
-            self.world.thaw(worker)
-
-    async def _cut(self) -> None:
-        worker = self._someone()
-        if worker is not None:
-            self.world.cut(worker)
-            await asyncio.sleep(self._random.choice((1.0, 8.0, 30.0)))
-            self.world.mend(worker)
-
-    async def _move(self) -> None:
-        world = self.world
-        healthy = [worker for worker in world.workers if worker.cut_at is None]
-        if len(healthy) < 2:
-            healthy.append(world.hire())
-        partition = self._random.randrange(world.partitions)
-        owner = world.owners[partition]
-        if owner is None or owner.cut_at is not None or owner.process.life is not Life.RUNS:
-            return
-        others = [worker for worker in healthy if worker is not owner]
-        await world.move(partition, self._random.choice(others))
-        if self._random.random() < 0.5 and owner in world.workers:
-            # It comes back: the memory may have been kept.
-            await asyncio.sleep(self._pause())
-            await world.move(partition, owner)
-
-    async def _compact(self) -> None:
-        self.world.compact()
-
-    async def _break_commits(self) -> None:
-        faults = self.world.log_faults
-        faults.interrupt = self._random.choice((0.1, 0.5))
-        faults.read = self._random.choice((0.0, 0.2))
-        faults.fence = self._random.choice((0.0, 0.3))
-        self.world.note(f"commits break: {faults}")
-        await asyncio.sleep(self._random.choice((0.5, 5.0, 30.0)))
-        faults.end()
-
-    async def _refuse(self) -> None:
-        topic = topic_name(
-            self._random.choice(
-                (
-                    LogicalTopic.DEAD_LETTERS,
-                    LogicalTopic.DEAD_LETTERS,
-                    LogicalTopic.VERDICTS,
-                    LogicalTopic.STATES,
-                )
-            )
-        )
-        self.world.cluster.refused.add(topic)
-        self.world.note(f"{topic} refuses writes")
-        await asyncio.sleep(self._random.choice((0.5, 20.0, 120.0)))
-        self.world.cluster.refused.discard(topic)
-        self.world.note(f"{topic} takes writes again")
-
-    async def _foreign(self) -> None:
-        cluster = self.world.cluster
-        partition = self._random.randrange(self.world.partitions)
-        topic = topic_name(self._random.choice((LogicalTopic.JOURNAL, LogicalTopic.NOTICES)))
-        name = f"foreign-{self.world.loop.steps}"
-        epoch = cluster.init_producer(name)
-        if topic == topic_name(LogicalTopic.JOURNAL):
-            cluster.produce(name, epoch, topic, partition, key=b"position", value=b"x", headers=())
-        else:
-            cluster.produce(name, epoch, topic, partition, key=None, value=b"x", headers=())
-        self.world.note(
-            f"a foreign transaction stands open in {topic} {partition}, and is aborted after 10 s"
-        )
-
-    async def _hold(self) -> None:
-        world = self.world
-        until = world.now() + self._random.choice((1_000, 30_000, 600_000))
-        step = self._random.choice((None, *Step))
-        world.hold(SimHold(step=step, until_at=until))
-        world.note(f"a hold on {step or 'all steps'} until {until}")
-
-    async def _stop_line(self) -> None:
-        line = self._random.choice(sorted(set(LINES.values())))
-        self.world.side.stopped.add(line)
-        self.world.note(f"line {line} is stopped")
-        await asyncio.sleep(self._random.choice((1.0, 30.0, 300.0)))
-        self.world.side.stopped.discard(line)
-        self.world.note(f"line {line} works again")
-
-    async def _jump(self) -> None:
-        self.world.jump(self._random.choice((HOUR_MS, -HOUR_MS, 1_000, -1_000)))
-
-    def _someone(self) -> SimWorker | None:
-        running = [
-            worker
-            for worker in self.world.workers
-            if worker.process.life is Life.RUNS and worker.cut_at is None
-        ]
-        return self._random.choice(running) if running else None
 
     # --- the calm ----------------------------------------------------------------------
 
     async def _calm(self) -> None:
         world = self.world
         world.log_faults.end()
+        world.network.slowness = 0.0
         world.cluster.refused.clear()
         world.side.stopped.clear()
         for worker in list(world.workers):
@@ -331,26 +302,9 @@ class Story:
         for partition, owner in world.owners.items():
             if owner is None or owner.process.life is Life.DEAD:
                 world.give(partition, self._random.choice(world.workers))
+        await asyncio.sleep(SESSION)
+        await self._upkeep.accept_loss(self._random)
         world.note("calm")
-
-    async def _rest(self) -> None:
-        """Wait until nothing is open any more, with growing pauses."""
-        start, pause = self.world.loop.time(), 10.0
-        while (open_things := self._open()) and self.world.loop.time() - start < REST_LIMIT:
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 1800.0)
-        if open_things:
-            lines = "\n".join(str(thing) for thing in open_things)
-            raise Restless(
-                f"after {REST_LIMIT} s still open:\n{lines}\nwaiting:\n{self.world.loop.waiting()}"
-            )
-        # What comes late shall have come: an answer under way, a commit, a letter.
-        await asyncio.sleep(120)
-        self.world.note("at rest")
-
-    def _open(self) -> list[object]:
-        history = read_history(self.world.cluster, partitions=self.world.partitions, with_bytes=False)
-        return [violation for violation in check(history) if violation.promise in {"P1", "P7"}]
 
     # --- the restart ---------------------------------------------------------------------
 
@@ -365,7 +319,7 @@ class Story:
         for worker in list(world.workers):
             world.kill(worker)
             world.replace(worker)
-        await asyncio.sleep(RESTART_WATCH)
+        await asyncio.sleep(self._random.choice(WATCHES))
         if before != self._marks():
             self.violations.append(
                 Violation("P2", f"a restart at rest changed something: {before} became {self._marks()}")

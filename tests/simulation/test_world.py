@@ -69,6 +69,10 @@ class CountingShard:
         """There is none to show."""
         return None
 
+    async def close(self) -> None:
+        """Stop counting for good."""
+        await self.drain()
+
     async def drain(self) -> None:
         """Stop counting."""
         if self._task is not None:

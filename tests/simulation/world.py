@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING
 
 from contracts.topics import LogicalTopic, partition_of, topic_name
 from tests.simulation.cluster import SimCluster
+from tests.simulation.crash_points import points
 from tests.simulation.hub import Caller, PaymentSide, SimHub
-from tests.simulation.log import LogFaults, SimFeed, SimLog
+from tests.simulation.log import TOPIC_OF, LogFaults, SimFeed, SimLog
 from tests.simulation.loop import Life, Process, SimLoop
 from tests.simulation.network import Network
 from tests.simulation.process import Ports, Seat, SimHold, SimLease, SimWorker
+from tests.simulation.setting import Setting
 from worker.ports import Input
+from worker.shard import journal
+from worker.shard.pace import Linger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tests.simulation.crash_points import Point
     from tests.simulation.process import Shard
 
 EPOCH_MS = 1_767_225_600_000
@@ -26,8 +32,6 @@ SESSION = 20.0
 """Seconds without contact after which the group gives a worker's partitions to others."""
 REBALANCE_LIMIT = 30.0
 """Seconds for which the group waits until a worker has let a partition go."""
-RECORD_MOST = 64_000
-"""Bytes of the largest record that the cluster takes."""
 HOUR_MS = 3_600_000
 
 
@@ -41,11 +45,16 @@ class World:
         make_shard: Callable[[Ports], Shard],
         partitions: int = 2,
         calm: bool = False,
+        setting: Setting | None = None,
     ) -> None:
         self.random = Random(seed)  # noqa: S311 - a seed, no secret
         self.loop = SimLoop(ties=None if calm else self.random.random)
         self.network = Network(loop=self.loop, random=self.random)
         self.partitions = partitions
+        self.setting = Setting() if setting is None else setting
+        """What workers are started with from now on."""
+        self.skew_most_ms = 0
+        """How far the clocks of workers that start from now on may be off."""
         self.side = PaymentSide()
         self.holds: list[SimHold] = []
         self.log_faults = LogFaults()
@@ -53,13 +62,19 @@ class World:
         self.owners: dict[int, SimWorker | None] = dict.fromkeys(range(partitions))
         self.diary: list[str] = []
         """What was done to the world, with the step and the simulated second."""
+        self.reached: Counter[str] = Counter()
+        """What the shards told, and which deeds were done, as `coverage` names them."""
+        self.crash_points: set[Point] = set()
+        """Where in the shard's code the tasks of killed workers stood."""
+        self.lost: set[str] = set()
+        """The requests that retention deleted before anybody took them, by origin."""
         self.cluster = SimCluster(
             partitions=partitions,
             now=self.now,
             moment=lambda: self.loop.steps,
             later=self.network.outside,
             marker_delay=self.network.delay,
-            record_most=RECORD_MOST,
+            record_most=self.setting.record_most,
         )
         self._make_shard = make_shard
         self._jump_ms = 0
@@ -84,12 +99,23 @@ class World:
         """Write a line into the diary."""
         self.diary.append(f"step {self.loop.steps} at {self.loop.time():.3f} s: {what}")
 
+    def reach(self, event: str, cause: str = "") -> None:
+        """Count what a shard told."""
+        self.reached[f"{event} | {cause}" if cause else event] += 1
+
     # --- workers ---------------------------------------------------------------
 
     def hire(self) -> SimWorker:
         """Start a worker; the group gives it nothing yet."""
         self._born += 1
-        worker = SimWorker(self, Process(f"worker-{self._born}"))
+        setting = self.setting
+        worker = SimWorker(
+            self,
+            Process(f"worker-{self._born}"),
+            setting,
+            skew_ms=self.random.randint(-self.skew_most_ms, self.skew_most_ms),
+            linger=_linger(self.loop) if setting.lingers else None,
+        )
         self.workers.append(worker)
         self._all.append(worker)
         self.note(f"{worker.name} starts")
@@ -99,17 +125,20 @@ class World:
         """Make a shard with its ports; called in the worker's process."""
         feed = SimFeed(cluster=self.cluster, network=self.network, partition=partition)
         log = SimLog(cluster=self.cluster, network=self.network, partition=partition, faults=self.log_faults)
-        caller = Caller(name=worker.name, now=self.now, moment=lambda: self.loop.steps, owner=self.owner_of)
+        caller = Caller(name=worker.name, now=worker.now, moment=lambda: self.loop.steps, owner=self.owner_of)
         ports = Ports(
             log=log,
             feed=feed,
             hub=SimHub(side=self.side, network=self.network, caller=caller),
             lease=SimLease(worker, partition),
             holds=worker.holds,
-            clock=self.now,
+            clock=worker.now,
             chance=self.random.random,
             partitions=self.partitions,
+            setting=worker.setting,
+            linger=worker.linger,
             tell=lambda line: self.note(f"{worker.name}: {line}"),
+            reach=self.reach,
         )
         return Seat(shard=self._make_shard(ports), feed=feed, log=log)
 
@@ -138,12 +167,13 @@ class World:
                     self.note(f"{owner.name} did not let partition {partition} go in time")
                     owner.assigned.discard(partition)
             if worker not in self.workers:
-                worker = self.random.choice(self.workers)
+                worker = self.random.choice(self.workers) if self.workers else self.hire()
             self.give(partition, worker)
 
     def kill(self, worker: SimWorker) -> None:
         """Kill a worker: none of its tasks makes another step."""
         self.note(f"{worker.name} is killed")
+        self.crash_points |= points(self.loop.tasks_of(worker.process))
         self.loop.kill(worker.process)
         if worker in self.workers:
             self.workers.remove(worker)
@@ -158,6 +188,17 @@ class World:
             self._planned = [(at, strike) for at, strike in self._planned if step < at]
             for strike in due:
                 strike()
+
+    async def leave(self, worker: SimWorker) -> None:
+        """Ask a worker to end: it lets all go, then its process is gone."""
+        self.note(f"{worker.name} is asked to end")
+        if worker in self.workers:
+            self.workers.remove(worker)
+        closing = self.loop.spawn(worker.process, worker.close(), name="close")
+        await asyncio.wait([closing], timeout=REBALANCE_LIMIT)
+        if worker.process.life is not Life.DEAD:
+            self.note(f"{worker.name} has ended" if closing.done() else f"{worker.name} ends in the midst")
+            self.loop.kill(worker.process)
 
     def replace(self, dead: SimWorker) -> SimWorker:
         """Start a worker in the place of a dead one and give it the partitions."""
@@ -245,6 +286,29 @@ class World:
         """Append a record as upstream or on-call does."""
         self.cluster.append(topic_name(topic), partition, key=key, value=value, headers=tuple(headers))
 
+    def taken(self, partition: int) -> dict[Input, int]:
+        """Return the position that the journal of a partition has, as a god sees it."""
+        name = topic_name(LogicalTopic.JOURNAL)
+        for stored in reversed(self.cluster.archive(name, partition)):
+            if stored.key == journal.POSITION and stored.value is not None and stored.transaction is not None:
+                return journal.decode_position(stored.value).offsets
+        return {}
+
+    def retain(self, partition: int) -> None:
+        """Let retention delete all inputs of a partition that were taken: sagas may still be open."""
+        for source, offset in self.taken(partition).items():
+            self.cluster.retain(topic_name(TOPIC_OF[source]), partition, start=offset)
+        self.note(f"retention deletes what was taken from the inputs of partition {partition}")
+
+    def lose(self, partition: int, *, most: int) -> None:
+        """Let retention delete up to `most` requests of a partition that nobody has taken."""
+        name, position = topic_name(LogicalTopic.REQUESTS), self.taken(partition).get(Input.REQUESTS, 0)
+        start = min(position + most, self.cluster.high_watermark(name, partition))
+        gone = self.cluster.archive(name, partition)
+        self.lost |= {f"{name}/{partition}/{old.offset}" for old in gone if position <= old.offset < start}
+        self.cluster.retain(name, partition, start=start)
+        self.note(f"retention deletes the requests of partition {partition} before offset {start}")
+
     def compact(self) -> None:
         """Compact the compacted topics of one partition up to a random offset."""
         partition = self.random.randrange(self.partitions)
@@ -280,3 +344,8 @@ class World:
         seats = [seat for worker in self._all for seat in worker.seats.values()]
         found = [line for seat in seats for line in (*seat.log.misuses, *seat.feed.misuses)]
         return found + self.loop.complaints
+
+
+def _linger(loop: SimLoop) -> Linger:
+    """Return a linger that begins to wait at the second commit within a second."""
+    return Linger(now=loop.time, calm_per_s=1.0, busy_per_s=5.0, most_s=0.2)
