@@ -16,6 +16,7 @@ from typing import Protocol
 import pytest
 
 from tests.brokers.container import ApacheKafkaContainer, why_no_container
+from worker.sandbox.kafka_config import Listener
 from worker.sandbox.local_kafka import LocalKafka, local_kafka
 
 _CHOSEN = pytest.StashKey[str]()
@@ -38,6 +39,7 @@ class StartBroker(Protocol):
         brokers: int = 1,
         properties: dict[str, str] | None = None,
         users: dict[str, str] | None = None,
+        listeners: tuple[Listener, ...] = (),
     ) -> LocalKafka:
         """Return the cluster when all its brokers serve."""
 
@@ -67,6 +69,7 @@ async def start_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
             brokers: int = 1,
             properties: dict[str, str] | None = None,
             users: dict[str, str] | None = None,
+            listeners: tuple[Listener, ...] = (),
         ) -> LocalKafka:
             return await stack.enter_async_context(
                 local_kafka(
@@ -74,6 +77,7 @@ async def start_broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
                     brokers=brokers,
                     properties=properties,
                     users=users,
+                    listeners=listeners,
                 )
             )
 

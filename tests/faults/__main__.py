@@ -22,7 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1, help="of the first round; the others count on")
-    parser.add_argument("--kinds", default="", help="kill,term,stop,scale; left out: the seed chooses")
+    parser.add_argument("--kinds", default="", help="kill,term,stop,nap,scale; left out: the seed chooses")
     parser.add_argument("--requests", type=int, default=350)
     parser.add_argument("--over-ms", type=int, default=12_000, help="how long load and faults go on")
     parser.add_argument("--static", action="store_true", help="workers with instance ids")
@@ -38,7 +38,9 @@ def _course(given: argparse.Namespace, seed: int) -> Course:
     if kinds:
         static = given.static
     else:
-        kinds = random.choice(([Kind.KILL], [Kind.TERM], [Kind.STOP], [Kind.SCALE], list(Kind), list(Kind)))
+        kinds = random.choice(
+            ([Kind.KILL], [Kind.TERM], [Kind.STOP], [Kind.NAP], [Kind.SCALE], list(Kind), list(Kind))
+        )
         static = random.random() < 0.4
     return Course(
         seed=seed,

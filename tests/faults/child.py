@@ -42,6 +42,11 @@ class Child:
         leash.hold(self._process.pid)
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether it has not ended; a frozen one runs."""
         return self._process.poll() is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
 
@@ -35,13 +36,53 @@ class Line:
 
 def read_lines(worker: str, path: Path) -> list[Line]:
     """Read a log; a last line that a kill has torn is left out."""
-    lines = []
-    for text in path.read_bytes().split(b"\n")[:-1]:
-        if text.startswith(b"{"):
-            fields = orjson.loads(text)
+    return Tail(worker, path).read()
+
+
+class Tail:
+    """Reads on in a log that grows; a last line that is not whole yet waits for its end."""
+
+    def __init__(
+        self,
+        worker: str,
+        path: Path,
+        *,
+        keep: Callable[[str], bool] = lambda _event: True,
+        watch: Callable[[str, bytes], None] = lambda _name, _text: None,
+    ) -> None:
+        """Keep the lines of some events, and show everything that is written to `watch`."""
+        self.counts: Counter[str] = Counter()
+        """How often each event was logged, kept or not."""
+        self._worker = worker
+        self._path = path
+        self._keep = keep
+        self._watch = watch
+        self._position = 0
+        self.lines: list[Line] = []
+        """The lines kept so far."""
+
+    def read(self) -> list[Line]:
+        """Return all lines kept so far, in the order in which they were written."""
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole:
+            self._position += whole
+            self._watch(self._path.name, content[:whole])
+            for text in content[:whole].splitlines():
+                self._take(text)
+        return self.lines
+
+    def _take(self, text: bytes) -> None:
+        if not text.startswith(b"{"):
+            return
+        fields = orjson.loads(text)
+        event = fields["event"]
+        self.counts[event] += 1
+        if self._keep(event):
             at = int(datetime.fromisoformat(fields["at"]).timestamp() * 1000 + 0.5)
-            lines.append(Line(worker=worker, at=at, event=fields["event"], fields=fields))
-    return lines
+            self.lines.append(Line(worker=self._worker, at=at, event=event, fields=fields))
 
 
 class Owners:

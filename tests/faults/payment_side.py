@@ -1,5 +1,6 @@
-"""The payment side in a process of its own (`python -m tests.faults.payment_side DIRECTORY`), and its ledger.
+"""The payment side in a process of its own, and its ledger.
 
+`python -m tests.faults.payment_side DIRECTORY PORT` takes up the ledger of the directory again.
 Each process of each worker calls under a client id of its own, so that the ledger tells whose call it was.
 """
 
@@ -8,15 +9,18 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
 from worker.sandbox.payment import Sandbox, SandboxConfig, key_files, run_sandbox
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SLOTS: Final = ("a", "b", "c", "d", "e")
 """The workers that a stage can have."""
-LIVES: Final = 60
+LIVES: Final = 3_000
 """How often one worker can be started."""
 _PAGE: Final = 1000
 _CONSULT: Final = "/aps/api/v1/authorizations/consultUnbinding"
@@ -81,17 +85,27 @@ def counterparts_toml(directory: Path, *, base_url: str, worker: str, call_ms: i
     )
 
 
-async def read_ledger(base_url: str) -> list[LedgerCall]:
-    """Read all verified calls, over HTTP."""
+async def set_rules(base_url: str, rules: Mapping[str, Any]) -> None:
+    """Tell the payment side how to behave from now on, until it is told otherwise or starts anew."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.put(f"{base_url}/sandbox/rules", json=rules) as answer,
+    ):
+        if answer.status != 200:
+            raise ValueError(f"the payment side refuses the rules: {await answer.text()}")
+
+
+async def read_ledger(base_url: str, *, after: int = 0) -> list[LedgerCall]:
+    """Read all verified calls with a higher number, over HTTP."""
     calls: list[LedgerCall] = []
-    after: int | None = 0
     async with aiohttp.ClientSession() as session:
-        while after is not None:
-            url = f"{base_url}/sandbox/ledger?after={after}&limit={_PAGE}"
+        following: int | None = after
+        while following is not None:
+            url = f"{base_url}/sandbox/ledger?after={following}&limit={_PAGE}"
             async with session.get(url) as answer:
                 page: dict[str, Any] = await answer.json()
             calls += [_call(found) for found in page["calls"] if found["fingerprint"] is not None]
-            after = page["next_after"]
+            following = page["next_after"]
     return calls
 
 
@@ -114,10 +128,11 @@ def _announce(box: Sandbox) -> None:
     sys.stdout.flush()
 
 
-def main(directory: Path) -> None:
+def main(directory: Path, port: int) -> None:
     """Serve until a signal comes; the first line printed is the base URL."""
     config = SandboxConfig(
         directory=directory,
+        port=port,
         ledger_file=directory / "ledger.jsonl",
         clients=tuple(client_of(f"{slot}-{life}") for slot in SLOTS for life in range(1, LIVES + 1)),
     )
@@ -125,4 +140,4 @@ def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

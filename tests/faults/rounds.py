@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Final
 
+from contracts.topics import LogicalTopic
 from tests.faults.judgement import Remains, judge, open_requests
-from tests.faults.load import Load, send
+from tests.faults.load import Load
+from tests.faults.oncall import Letters, OnCall, attend
 from tests.faults.schedule import WORKERS, Kind, Performance, plan
+from tests.faults.sending import Sender, play_out
 from tests.faults.stage import PARTITIONS, now_ms, open_stage, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.faults.stage import Stage
+    from tests.simulation.cluster import Stored
     from worker.verify.checker import Violation
 
 REST_S: Final = 120.0
@@ -59,6 +63,8 @@ class Outcome:
     states: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     """What was done to the workers."""
+    ordered: Counter[str] = field(default_factory=Counter)
+    """What those on call ordered."""
 
     @property
     def good(self) -> bool:
@@ -80,21 +86,37 @@ class Outcome:
 async def play(course: Course, *, directory: Path, bootstrap_servers: str, prefix: str) -> Outcome:
     """Play a round; what fails is in the outcome."""
     outcome = Outcome(course=course, directory=directory, violations=[])
-    load = Load(random=Random(course.seed), partitions=PARTITIONS, begins_at=now_ms())  # noqa: S311 - a seed, no secret
+    random = Random(course.seed)  # noqa: S311 - a seed, no secret
+    load = Load(random=random, partitions=PARTITIONS, begins_at=now_ms(), full=True)
     load.plan(course.requests, over_ms=course.over_ms)
     faults = plan(course.seed, kinds=course.kinds, over_ms=course.over_ms)
-    async with open_stage(directory, bootstrap_servers=bootstrap_servers, prefix=prefix) as stage:
+    oncall = OnCall(random=random, partitions=PARTITIONS)
+    letters = Letters()
+
+    def take(topic: LogicalTopic, stored: Stored) -> bool:
+        if topic is LogicalTopic.DEAD_LETTERS:
+            letters.take(stored)
+        return True
+
+    async with (
+        open_stage(directory, bootstrap_servers=bootstrap_servers, prefix=prefix, take=take) as stage,
+        Sender(bootstrap_servers=bootstrap_servers, prefix=prefix) as sender,
+    ):
         performance = Performance(stage, static=course.static)
         for slot in WORKERS:
             performance.hire(slot)
         try:
             await stage.settled()
+            attending = attend(oncall, letters, archive=stage.archive, sender=sender, now=now_ms)
             async with asyncio.TaskGroup() as group:
-                sending = group.create_task(
-                    send(load.planned, bootstrap_servers=bootstrap_servers, topic=stage.requests)
-                )
-                group.create_task(performance.perform(faults))
-            outcome.sent = sending.result()
+                ordering = group.create_task(attending)
+                async with asyncio.TaskGroup() as striking:
+                    striking.create_task(play_out(load.planned, sender))
+                    striking.create_task(performance.perform(faults))
+                ordering.cancel()
+            await sender.flush()
+            outcome.sent = sender.sent[LogicalTopic.REQUESTS]
+            outcome.ordered = oncall.ordered
             await at_rest(stage)
         except (TimeoutError, AssertionError, ExceptionGroup) as error:
             outcome.failure = _in_words(error)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _FIRST_MS: Final = (1_500, 5_000)
 _GAP_MS: Final = (2_500, 7_000)
 _AWAY_MS: Final = (0, 0, 500, 3_000)
+_NAP_MS: Final = (200, 3_000)
 _MOVE_S: Final = 25.0
 WORKERS: Final = ("a", "b", "c")
 """The workers that are there from the beginning."""
@@ -35,6 +36,8 @@ class Kind(StrEnum):
     """SIGTERM; it starts anew after a while."""
     STOP = "stop"
     """SIGSTOP until its partitions have moved, then SIGCONT."""
+    NAP = "nap"
+    """SIGSTOP for less than a session, then SIGCONT."""
     SCALE = "scale"
     """One more worker comes, and goes in good order."""
 
@@ -64,6 +67,8 @@ def plan(seed: int, *, kinds: Collection[Kind], over_ms: int) -> tuple[Fault, ..
             away_ms = random.choice(_AWAY_MS)
             if kind is Kind.SCALE:
                 away_ms = random.randint(2_000, 6_000)
+            elif kind is Kind.NAP:
+                away_ms = random.randint(*_NAP_MS)
             faults.append(Fault(slot=slot, kind=kind, after_ms=after_ms, away_ms=away_ms))
             after_ms = random.randint(*_GAP_MS)
             at_ms += after_ms + away_ms + (10_000 if kind is Kind.STOP else 2_000)
@@ -109,6 +114,10 @@ class Performance:
                     # One at a time: while all are frozen no partition moves.
                     async with self._freezing:
                         await self._freeze(self._staff[fault.slot])
+                case Kind.NAP:
+                    freeze = self._stage.freeze(self._staff[fault.slot], is_nap=True)
+                    await asyncio.sleep(fault.away_ms / 1000)
+                    self._stage.thaw(self._staff[fault.slot], freeze)
                 case Kind.SCALE:
                     extra = self.hire(fault.slot)
                     await asyncio.sleep(fault.away_ms / 1000)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 from contracts.topics import LogicalTopic, topic_name
 from tests.faults.archive import Archive
 from tests.faults.child import Child
-from tests.faults.diary import Line, read_lines
-from tests.faults.payment_side import LIVES, SLOTS, LedgerCall, counterparts_toml, read_ledger
+from tests.faults.diary import Line, Tail
+from tests.faults.payment_process import PaymentSide
+from tests.faults.payment_side import LIVES, SLOTS, LedgerCall, counterparts_toml
 from worker.kafka.connection import Connection
 from worker.kafka.topics import apply, check
 from worker.sandbox.local_kafka import free_ports
@@ -22,13 +23,18 @@ from worker.sealing import Purpose
 from worker.sealing.key_files import new_key_file, write_key_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
+
+    from tests.simulation.cluster import Stored
 
 PARTITIONS: Final = 6
 SESSION_MS: Final = 6_000
 CALL_MS: Final = 3_000
 """How long a call may take as a whole."""
+CONSULT_MS: Final = 8_000
+CANCEL_MS: Final = 12_000
+"""How long the steps are tried."""
 IN_FLIGHT: Final = 64
 """How many calls of an API a worker may have in flight."""
 _LOOK_S: Final = 0.05
@@ -55,12 +61,12 @@ replication = 1
 [patience.consult]
 quick = 1
 waits = ["300ms", "600ms", "1s", "2s"]
-give_up_after = "8s"
+give_up_after = "{consult_ms}ms"
 
 [patience.cancel_token]
 quick = 1
 waits = ["300ms", "600ms", "1s", "2s"]
-give_up_after = "12s"
+give_up_after = "{cancel_ms}ms"
 
 [sealing]
 keys_file = "{directory}/sealing.toml"
@@ -98,25 +104,46 @@ class Freeze:
     worker: str
     stopped_at: int
     went_on_at: int | None = None
+    is_nap: bool = False
+    """It is shorter than a session: the worker may have had its lease all the time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What is kept of the workers' logs, and who else wants to see all of them."""
+
+    keep: Callable[[str], bool] = lambda _event: True
+    watch: Callable[[str, bytes], None] = lambda _name, _text: None
+
+
 class Process:
     """One process of a worker: `a-3` is the third of worker `a`."""
 
-    name: str
-    child: Child
+    def __init__(self, name: str, child: Child, notes: Notes) -> None:
+        self.name = name
+        self.child = child
+        self._tails = [
+            Tail(name, path, keep=notes.keep, watch=notes.watch) for path in (child.output, child.errors)
+        ]
+        self._read_to_end = False
 
     def lines(self) -> list[Line]:
-        """Return what it has logged so far."""
-        return sorted(
-            [line for file in (self.child.output, self.child.errors) for line in read_lines(self.name, file)],
-            key=lambda line: line.at,
-        )
+        """Return what it has logged so far, as far as that is kept."""
+        if not self._read_to_end:
+            ended = not self.child.running
+            for tail in self._tails:
+                tail.read()
+            self._read_to_end = ended
+        return sorted((line for tail in self._tails for line in tail.lines), key=lambda line: line.at)
+
+    def counts(self) -> Counter[str]:
+        """Return how often it has logged each event, kept or not."""
+        self.lines()
+        return sum((tail.counts for tail in self._tails), Counter())
 
     def count(self, event: str) -> int:
         """Return how often it has logged an event."""
-        return sum(line.event == event for line in self.lines())
+        return self.counts()[event]
 
 
 @dataclass(slots=True)
@@ -126,19 +153,28 @@ class Stage:
     directory: Path
     connection: Connection
     prefix: str
-    payment: Child
-    payment_url: str
+    payment: PaymentSide
     archive: Archive
     session_ms: int = SESSION_MS
     call_ms: int = CALL_MS
+    consult_ms: int = CONSULT_MS
+    cancel_ms: int = CANCEL_MS
     in_flight: int = IN_FLIGHT
+    notes: Notes = field(default_factory=Notes)
     processes: list[Process] = field(default_factory=list)
     freezes: list[Freeze] = field(default_factory=list)
     ends: dict[str, int] = field(default_factory=dict)
     """When each process ended, as far as it has: ms since the Unix epoch."""
+    shaken: list[tuple[int, int]] = field(default_factory=list)
+    """From when to when the broker was hurt: ms since the Unix epoch."""
     diary: list[str] = field(default_factory=list)
     """What was done, with the second of the day."""
     _lives: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def payment_url(self) -> str:
+        """Where the payment side listens."""
+        return self.payment.url
 
     @property
     def requests(self) -> str:
@@ -154,9 +190,16 @@ class Stage:
         """Write into the diary."""
         at = now_ms()
         self.diary.append(f"{time.strftime('%H:%M:%S', time.gmtime(at / 1000))}.{at % 1000:03} {what}")
+        with (self.directory / "diary.txt").open("a", encoding="utf-8") as file:
+            file.write(self.diary[-1] + "\n")
 
-    def hire(self, slot: str, *, instance_id: str | None = None) -> Process:
-        """Start a worker, the first time or anew, with a static membership if it has an instance id."""
+    def hire(
+        self, slot: str, *, instance_id: str | None = None, program: Sequence[str] = ("worker", "run")
+    ) -> Process:
+        """Start a worker, the first time or anew, with a static membership if it has an instance id.
+
+        `program`: a module that composes a worker, and its arguments before `--config`.
+        """
         if slot not in SLOTS:
             raise ValueError(f"no worker {slot!r}: there are {', '.join(SLOTS)}")
         self._lives[slot] += 1
@@ -169,6 +212,8 @@ class Stage:
             instance="" if instance_id is None else f'instance_id = "{instance_id}"',
             servers='", "'.join(self.connection.bootstrap_servers.split(",")),
             session_ms=self.session_ms,
+            consult_ms=self.consult_ms,
+            cancel_ms=self.cancel_ms,
             partitions=PARTITIONS,
             directory=self.directory,
             port=free_ports(nodes=1)[0].clients,
@@ -182,12 +227,12 @@ class Stage:
         )
         config.write_text(settings + counterparts, encoding="utf-8")
         child = Child(
-            "worker",
-            ["run", "--config", str(config)],
+            program[0],
+            [*program[1:], "--config", str(config)],
             output=self.directory / f"{name}.log",
             errors=self.directory / f"{name}.err",
         )
-        process = Process(name, child)
+        process = Process(name, child, self.notes)
         self.processes.append(process)
         self.note(f"{name} starts")
         return process
@@ -197,7 +242,9 @@ class Stage:
 
         def all_open() -> bool:
             for process in self.processes:
-                if process.child.code not in (None, 0, -signal.SIGKILL):
+                # Of one that was asked to end before it had started the signal itself is the code.
+                ours = process.name in self.ends
+                if not ours and process.child.code not in (None, 0, -signal.SIGKILL):
                     raise AssertionError(f"{process.name} ended by itself:\n{process.child.told()}")
             return self.open_partitions() == frozenset(range(PARTITIONS))
 
@@ -212,8 +259,12 @@ class Stage:
         found: set[int] = set()
         for process in self.running:
             if process is not without:
-                found |= opened_by(process.lines())
+                found |= self.opened(process)
         return frozenset(found)
+
+    def opened(self, process: Process) -> frozenset[int]:
+        """Return the partitions that a process has opened and not given back."""
+        return opened_by(process.lines())
 
     def kill(self, process: Process) -> None:
         """SIGKILL."""
@@ -230,11 +281,11 @@ class Stage:
         self.note(f"{process.name} has ended with code {code}")
         return code
 
-    def freeze(self, process: Process) -> Freeze:
+    def freeze(self, process: Process, *, is_nap: bool = False) -> Freeze:
         """SIGSTOP."""
-        self.note(f"{process.name} is stopped")
+        self.note(f"{process.name} is stopped{' for a nap' if is_nap else ''}")
         process.child.signal(signal.SIGSTOP)
-        freeze = Freeze(worker=process.name, stopped_at=now_ms())
+        freeze = Freeze(worker=process.name, stopped_at=now_ms(), is_nap=is_nap)
         self.freezes.append(freeze)
         return freeze
 
@@ -244,9 +295,9 @@ class Stage:
         process.child.signal(signal.SIGCONT)
         self.note(f"{process.name} goes on")
 
-    async def ledger(self) -> list[LedgerCall]:
-        """Return the calls that the payment side has got."""
-        return await read_ledger(self.payment_url)
+    async def ledger(self, *, after: int = 0) -> list[LedgerCall]:
+        """Return the calls that the payment side has got, those with a higher number."""
+        return await self.payment.ledger(after=after)
 
     def lines(self) -> list[Line]:
         """Return what all workers have logged."""
@@ -272,9 +323,16 @@ async def open_stage(
     prefix: str,
     session_ms: int = SESSION_MS,
     call_ms: int = CALL_MS,
+    consult_ms: int = CONSULT_MS,
+    cancel_ms: int = CANCEL_MS,
     in_flight: int = IN_FLIGHT,
+    notes: Notes | None = None,
+    take: Callable[[LogicalTopic, Stored], bool] = lambda _topic, _stored: True,
 ) -> AsyncIterator[Stage]:
-    """Make topics and keys, start the payment side; end everything at the end, however it came."""
+    """Make topics and keys, start the payment side; end everything at the end, however it came.
+
+    `notes` and `take` choose what is kept of logs and records; left out, that is everything.
+    """
     connection = Connection(bootstrap_servers=bootstrap_servers)
     names = {topic: topic_name(topic, prefix=prefix) for topic in LogicalTopic}
     findings = await check(connection, names=names, partitions=PARTITIONS, replication=1)
@@ -283,37 +341,27 @@ async def open_stage(
         keys = directory / f"{name}.toml"
         keys.touch(mode=0o600)
         keys.write_text(write_key_file(new_key_file(purpose=purpose, key_id=f"{name}-1")), encoding="utf-8")
-    payment = Child(
-        "tests.faults.payment_side",
-        [str(directory / "payment")],
-        output=directory / "payment.log",
-        errors=directory / "payment.err",
-    )
-    archive = Archive(connection, prefix=prefix, partitions=PARTITIONS)
+    payment = PaymentSide(directory)
+    archive = Archive(connection, prefix=prefix, partitions=PARTITIONS, take=take)
     stage = Stage(
         directory=directory,
         connection=connection,
         prefix=prefix,
         payment=payment,
-        payment_url="",
         archive=archive,
         session_ms=session_ms,
         call_ms=call_ms,
+        consult_ms=consult_ms,
+        cancel_ms=cancel_ms,
         in_flight=in_flight,
+        notes=notes or Notes(),
     )
     try:
-        await until(lambda: _listens(payment), within_s=_START_S, what="the payment side listens")
-        stage.payment_url = payment.output.read_text(encoding="utf-8").strip()
+        payment.start()
+        await until(payment.listens, within_s=_START_S, what="the payment side listens")
         yield stage
     finally:
         for process in stage.processes:
             process.child.kill()
         payment.kill()
         await archive.close()
-        (directory / "diary.txt").write_text("\n".join(stage.diary) + "\n", encoding="utf-8")
-
-
-def _listens(payment: Child) -> bool:
-    if not payment.running:
-        raise AssertionError(f"the payment side has ended:\n{payment.told()}")
-    return payment.output.read_bytes().endswith(b"\n")

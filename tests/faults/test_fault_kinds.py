@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.brokers.fixtures import Broker
 
+pytestmark = pytest.mark.promise("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8")
+
 COURSES = (
     Course(seed=1, kinds=frozenset({Kind.KILL})),
     Course(seed=3, kinds=frozenset({Kind.TERM})),

@@ -9,7 +9,15 @@ import orjson
 
 from contracts.cloudevents import event_headers
 from contracts.requests import UNBINDING_REQUESTED
-from contracts.states import BINDING_STATE_CHANGED, Debits, State, Step, encode_state_changed, state_event_id
+from contracts.states import (
+    BINDING_STATE_CHANGED,
+    Debits,
+    Evidence,
+    State,
+    Step,
+    encode_state_changed,
+    state_event_id,
+)
 from contracts.topics import LogicalTopic, partition_of, topic_name
 from contracts.wire import rfc3339
 from tests.faults.diary import Line, read_lines
@@ -69,7 +77,15 @@ def shelf_of(remains: Remains) -> Shelf:
     return remains.archive
 
 
-def state(shelf: Shelf, sequence: int, at: int, state: State, *, done: tuple[Step, ...] = ()) -> None:
+def state(
+    shelf: Shelf,
+    sequence: int,
+    at: int,
+    state: State,
+    *,
+    done: tuple[Step, ...] = (),
+    evidence: Evidence | None = None,
+) -> None:
     """Publish one event of the saga."""
     value = encode_state_changed(
         binding_id=BINDING,
@@ -82,6 +98,7 @@ def state(shelf: Shelf, sequence: int, at: int, state: State, *, done: tuple[Ste
         attempts=0,
         debits=Debits.BLOCKED,
         next_attempt_at=at + 100 if state is State.WAITING else None,
+        evidence=evidence,
     )
     headers = event_headers(
         event_id=state_event_id(SAGA, sequence), source="/unbinding", event_type=BINDING_STATE_CHANGED, at=at
@@ -209,6 +226,39 @@ def test_call_taken_up_late() -> None:
     remains = good()
     late = call(3, Step.CANCEL_TOKEN, START + 260, ended="client_left")
     assert promises(replace(remains, ledger=[*remains.ledger, late])) == set()
+
+
+def test_call_on_its_way_when_a_notice_came() -> None:
+    """A call taken up just after a notice ended its step had left before; one that comes later breaks P3."""
+    remains = good()
+    shelf = Shelf({(REQUESTS, HOME): shelf_of(remains).archive(REQUESTS, HOME)})
+    done = (Step.CONSULT, Step.CANCEL_TOKEN)
+    state(shelf, 1, START + 10, State.REQUESTED)
+    state(shelf, 2, START + 100, State.ALLOWED, done=(Step.CONSULT,))
+    state(shelf, 3, START + 140, State.REVOKED, done=done, evidence=Evidence.NOTICE)
+    state(shelf, 4, START + 140, State.UNBOUND, done=done, evidence=Evidence.NOTICE)
+    told = replace(remains, archive=shelf)
+    assert "P3" not in promises(told)
+    late = call(3, Step.CANCEL_TOKEN, START + 140 + remains.call_ms)
+    assert "P3" in promises(replace(told, ledger=[*remains.ledger, late]))
+
+
+def test_calls_after_a_nap() -> None:
+    """A worker that napped for less than a session may have its lease still: its calls break nothing."""
+    nap = Freeze(worker="a-1", stopped_at=START - 2_000, went_on_at=START - 1_000, is_nap=True)
+    assert promises(replace(good(), freezes=[nap])) == set()
+
+
+def test_drain_that_was_hindered() -> None:
+    """A drain that failed is told, unless its worker was frozen meanwhile, or had no broker to commit to."""
+    remains = good()
+    failed = replace(remains, lines=[*remains.lines, line("a-1", START + 20_000, "drain.failed")])
+    assert promises(failed) == {"P10"}
+    frozen = Freeze(worker="a-1", stopped_at=START + 15_000, went_on_at=START + 19_000, is_nap=True)
+    assert promises(replace(failed, freezes=[frozen])) == set()
+    assert promises(replace(failed, freezes=[replace(frozen, worker="b-1")])) == {"P10"}
+    assert promises(replace(failed, shaken=[(START + 1_000, START + 16_000)])) == set()
+    assert promises(replace(failed, shaken=[(START + 1_000, START + 2_000)])) == {"P10"}
 
 
 def test_token_in_a_log() -> None:

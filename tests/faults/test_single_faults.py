@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.faults.payment_side import LedgerCall
     from worker.sandbox.local_kafka import LocalKafka
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.promise("P1", "P2", "P3", "P5")]
 PLAIN = {"allow": 1}
 """Words of a payment side that obeys: each call is made once."""
 

@@ -1,6 +1,7 @@
 """Every behaviour, seen on the wire by a client of another make."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -264,6 +265,101 @@ async def test_a_wrong_time_header_breaks_the_signature(box: Sandbox) -> None:
     """`wrong time header` sends another Response-Time than was signed."""
     heard = await _sealed(box, "wrong time header")
     assert not answer_fits(heard, box.keys.hub_public, target=CANCEL)
+
+
+async def test_a_wrong_path_is_signed_for_that_path(box: Sandbox) -> None:
+    """`wrong path` is a genuine signature for another API's answer."""
+    heard = await _sealed(box, "wrong path")
+    assert not answer_fits(heard, box.keys.hub_public, target=CANCEL)
+    assert answer_fits(heard, box.keys.hub_public, target="/sandbox/some/other/api")
+
+
+@pytest.mark.parametrize(
+    ("do", "missing"), [("no client id", "client-id"), ("no time header", "response-time")]
+)
+async def test_a_header_that_is_signed_can_be_left_out(box: Sandbox, do: str, missing: str) -> None:
+    """The other headers are there, and the signature covers what is missing."""
+    heard = await _sealed(box, do)
+    assert {"client-id", "response-time", "signature"} - heard.headers.keys() == {missing}
+
+
+async def test_the_clock_of_the_payment_side_can_be_off(box: Sandbox) -> None:
+    """`clock off -7200` signs rightly, with a Response-Time of two hours ago."""
+    heard = await _sealed(box, "clock off -7200")
+    assert answer_fits(heard, box.keys.hub_public, target=CANCEL)
+    said = datetime.fromisoformat(heard.headers["response-time"])
+    assert 7190 < (datetime.now(UTC) - said).total_seconds() < 7290
+
+
+async def test_an_empty_answer_is_signed_without_a_body(box: Sandbox) -> None:
+    """`empty` has a signature that fits no bytes at all."""
+    told(box, "empty")
+    heard = await cancel(box, TOKEN)
+    assert heard.body == b""
+    assert answer_fits(heard, box.keys.hub_public, target=CANCEL)
+    assert not revoked(box)
+
+
+async def test_a_huge_answer_is_a_megabyte(box: Sandbox) -> None:
+    """`huge` says S in a megabyte, properly signed, and revokes only with `done`."""
+    told(box, "huge + done")
+    heard = await cancel(box, TOKEN)
+    assert len(heard.body) > 1_000_000
+    assert heard.result == ("S", "SUCCESS")
+    assert answer_fits(heard, box.keys.hub_public, target=CANCEL)
+    assert revoked(box)
+
+
+async def test_odd_chunks_are_no_http(box: Sandbox) -> None:
+    """`odd chunks` promises chunks and sends none that can be read, then closes."""
+    told(box, "odd chunks")
+    async with connected(box) as (reader, writer):
+        body = cancel_body(TOKEN)
+        headers = signed_headers(box, target=CANCEL, body=body)
+        writer.write(request_bytes(target=CANCEL, body=body, headers=headers))
+        raw = await asyncio.wait_for(reader.read(), 10)
+    assert raw.startswith(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+    assert not revoked(box)
+
+
+async def test_an_overlong_answer_goes_on_after_its_end(box: Sandbox) -> None:
+    """`overlong` sends the whole answer, and a Content-Length of half of it."""
+    told(box, "overlong")
+    heard = await cancel(box, TOKEN)
+    assert int(heard.headers["content-length"]) == len(heard.body) // 2
+    assert heard.result == ("S", "SUCCESS")
+    assert revoked(box)
+
+
+async def test_an_interim_answer_comes_first(box: Sandbox) -> None:
+    """`interim` says 100 Continue, and then the whole, signed answer."""
+    told(box, "interim")
+    async with connected(box) as (reader, writer):
+        body = cancel_body(TOKEN)
+        headers = signed_headers(box, target=CANCEL, body=body)
+        writer.write(request_bytes(target=CANCEL, body=body, headers=headers))
+        first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        second = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    assert first == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert second.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert revoked(box)
+
+
+async def test_a_redirect_names_the_same_api(box: Sandbox) -> None:
+    """`redirect` is an unsigned 307 with a Location, and revokes nothing."""
+    told(box, "redirect")
+    heard = await cancel(box, TOKEN)
+    assert (heard.status, heard.headers["location"]) == (307, CANCEL)
+    assert "signature" not in heard.headers
+    assert not revoked(box)
+
+
+@pytest.mark.parametrize("after", ["-5", "Fri, 31 Dec 2999 23:59:59 GMT", "soon"])
+async def test_retry_after_can_say_anything(box: Sandbox, after: str) -> None:
+    """`after TEXT` is the header Retry-After, word for word."""
+    told(box, f"http 503 + after {after}")
+    heard = await cancel(box, TOKEN)
+    assert (heard.status, heard.headers["retry-after"]) == (503, after)
 
 
 @pytest.mark.parametrize(

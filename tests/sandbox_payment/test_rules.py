@@ -20,7 +20,8 @@ from worker.sandbox.payment import (
     parse_script,
 )
 from worker.sandbox.payment.apis import APIS
-from worker.sandbox.payment.behaviour import KNOWN, WORDLESS, Leaving, Saying, Seal, turn_at
+from worker.sandbox.payment.behaviour import WORDLESS, Leaving, Saying, Seal, turn_at
+from worker.sandbox.payment.behaviour_text import KNOWN
 from worker.sandbox.payment.rules import Choice
 
 KNOWS = {api.step: api.sayings.keys() for api in APIS}
@@ -149,6 +150,7 @@ def test_every_form_that_messages_show_is_read(form: str) -> None:
     example = (
         example.replace("[SECONDS]", "3").replace("[MS]", "3").replace("STATUS", "502").replace("MS", "3")
     )
+    example = example.replace("SECONDS", "-3").replace("after TEXT", "after Fri, 31 Dec 2999 23:59:59 GMT")
     assert parse_behaviour(example).text == example
 
 
@@ -171,6 +173,15 @@ def test_every_saying_seal_and_way_of_leaving_can_be_written() -> None:
         "old key version",
         "wrong client id",
         "wrong time header",
+        "wrong path",
+        "no client id",
+        "no time header",
+        "empty",
+        "huge",
+        "odd chunks",
+        "overlong",
+        "interim",
+        "redirect",
         "hang",
         "reset",
         "lost",

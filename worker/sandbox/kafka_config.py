@@ -1,7 +1,7 @@
 """The properties of a local Apache Kafka (KRaft, every node broker and controller), as text for its files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 HOST = "127.0.0.1"
@@ -31,18 +31,47 @@ class NodePorts:
     users: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One more listener of every node, beside the plain one: for TLS, or with something else in front of it.
+
+    `advertised` are the ports that clients are told, where they are not those listened on. `properties` are
+    the listener's own, without their prefix; `mechanisms` those of SASL, where the protocol has it.
+    """
+
+    name: str
+    protocol: str
+    ports: tuple[int, ...]
+    advertised: tuple[int, ...] = ()
+    mechanisms: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def as_properties(self) -> dict[str, str]:
+        """Return the broker properties that are this listener's own."""
+        prefix = f"listener.name.{self.name.lower()}."
+        own = {f"{prefix}{name}": value for name, value in self.properties.items()}
+        if self.mechanisms:
+            own[f"{prefix}sasl.enabled.mechanisms"] = ",".join(self.mechanisms)
+        return own
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterPlan:
     """What all nodes of a local cluster agree on; node ids count from 1.
 
     `users` maps name to password: they get a SASL/PLAIN listener of their own beside the plain one.
-    `properties` are broker properties that override those written here.
+    `listeners` are further ones. `properties` are broker properties that override those written here.
     """
 
     cluster_id: str
     ports: tuple[NodePorts, ...]
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     properties: Mapping[str, str] = field(default_factory=dict)
+    listeners: tuple[Listener, ...] = ()
+
+    def having(self, *listeners: Listener) -> "ClusterPlan":
+        """Return the same plan with these further listeners in place of its own."""
+        return replace(self, listeners=listeners)
 
     @property
     def node_ids(self) -> tuple[int, ...]:
@@ -60,6 +89,13 @@ def node_properties(plan: ClusterPlan, *, node_id: int, data: Path) -> dict[str,
     if plan.users:
         listeners["USERS"] = ports.users
         protocols["USERS"] = "SASL_PLAINTEXT"
+    advertised = {name: port for name, port in listeners.items() if name != "CONTROLLER"}
+    more: dict[str, str] = {}
+    for listener in plan.listeners:
+        listeners[listener.name] = listener.ports[node_id - 1]
+        advertised[listener.name] = (listener.advertised or listener.ports)[node_id - 1]
+        protocols[listener.name] = listener.protocol
+        more |= listener.as_properties()
     return {
         "process.roles": "broker,controller",
         "node.id": str(node_id),
@@ -69,7 +105,7 @@ def node_properties(plan: ClusterPlan, *, node_id: int, data: Path) -> dict[str,
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
         "listeners": _listeners(listeners),
-        "advertised.listeners": _listeners({n: p for n, p in listeners.items() if n != "CONTROLLER"}),
+        "advertised.listeners": _listeners(advertised),
         "listener.security.protocol.map": ",".join(f"{n}:{p}" for n, p in protocols.items()),
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
@@ -92,6 +128,7 @@ def node_properties(plan: ClusterPlan, *, node_id: int, data: Path) -> dict[str,
         "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
         "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
         **_sasl(plan.users),
+        **more,
         **plan.properties,
     }
 

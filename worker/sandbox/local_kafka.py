@@ -20,11 +20,19 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from worker.sandbox.java import Java, find_java
-from worker.sandbox.kafka_config import HOST, LOG4J, ClusterPlan, NodePorts, as_text, node_properties
+from worker.sandbox.kafka_config import (
+    HOST,
+    LOG4J,
+    ClusterPlan,
+    Listener,
+    NodePorts,
+    as_text,
+    node_properties,
+)
 from worker.sandbox.kafka_download import Progress, kafka_jars
 from worker.sandbox.kafka_errors import BrokerStartError
 from worker.sandbox.kafka_probe import registered_brokers
@@ -51,13 +59,15 @@ async def local_kafka(
     brokers: int = 1,
     properties: Mapping[str, str] | None = None,
     users: Mapping[str, str] | None = None,
+    listeners: Sequence[Listener] = (),
     progress: Progress | None = None,
 ) -> AsyncIterator["LocalKafka"]:
     """Run an Apache Kafka of `brokers` nodes that keeps everything in `directory` until the block ends.
 
     `port` is the first broker's client port (0: any free one; the other ports are free ones). `properties`
-    override broker properties. `users` (name to password) get a SASL/PLAIN listener of their own. An existing
-    `directory` is taken up again, data and all. `progress` hears of downloads. Raises `SandboxKafkaError`.
+    override broker properties. `users` (name to password) get a SASL/PLAIN listener of their own, `listeners`
+    are further ones. An existing `directory` is taken up again, data and all. `progress` hears of downloads.
+    Raises `SandboxKafkaError`.
     """
     java = await asyncio.to_thread(find_java)
     jars = await _jars(progress)
@@ -70,6 +80,7 @@ async def local_kafka(
             ports=free_ports(nodes=brokers, first=port),
             users=dict(users or {}),
             properties=dict(properties or {}),
+            listeners=tuple(listeners),
         ),
     )
     try:
@@ -89,6 +100,11 @@ class LocalKafka:
             node_id: _Node(node_id=node_id, plan=plan, directory=self.directory, java=java, jars=jars)
             for node_id in plan.node_ids
         }
+
+    @property
+    def plan(self) -> ClusterPlan:
+        """What its nodes agreed on when it was made."""
+        return self._plan
 
     @property
     def bootstrap_servers(self) -> str:
@@ -132,11 +148,20 @@ class LocalKafka:
         """Let a paused broker go on (SIGCONT)."""
         self._nodes[node_id].signal(signal.SIGCONT)
 
-    async def restart(self, node_id: int = 1) -> None:
-        """Start a broker again on its port with its data, ending it in good order first if it runs."""
+    async def end(self, node_id: int = 1) -> None:
+        """End a broker in good order: it hands over what it leads, if somebody is left to take it."""
         node = self._nodes[node_id]
         node.ask_to_end()
         await asyncio.to_thread(node.end)
+
+    async def restart(self, node_id: int = 1, *, plan: ClusterPlan | None = None) -> None:
+        """Start a broker again with its data, ending it in good order first if it runs.
+
+        It comes back as it was, or as `plan` says: with other listeners, users or properties.
+        """
+        await self.end(node_id)
+        if plan is not None:
+            self._nodes[node_id].follow(plan)
         await self.start()
 
     def log_tail(self, node_id: int = 1) -> str:
@@ -174,6 +199,10 @@ class _Node:
         self._java, self._jars = java, jars
         self._process: subprocess.Popen[bytes] | None = None
         self._leash = contextlib.ExitStack()
+
+    def follow(self, plan: ClusterPlan) -> None:
+        self._plan = plan
+        self._port = plan.ports[self.node_id - 1].clients
 
     @property
     def running(self) -> bool:

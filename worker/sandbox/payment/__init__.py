@@ -5,12 +5,12 @@
         ...                                   # call box.base_url or box.tls_base_url
         assert box.ledger.token("tok_1").revoked_at is not None
 
-What it can do with a call: `worker.sandbox.payment.behaviour`; which call it does that with:
+What it can do with a call: `worker.sandbox.payment.behaviour_text`; which call it does that with:
 `worker.sandbox.payment.rules` and, for demo tokens, `worker.sandbox.payment.token_words`; its own endpoints:
 `worker.sandbox.payment.admin`. Another API is another module in `worker.sandbox.payment.apis`.
 """
 
-from worker.sandbox.payment.behaviour import parse_behaviour, parse_script
+from worker.sandbox.payment.behaviour_text import parse_behaviour, parse_script
 from worker.sandbox.payment.config import HUB_CLIENT, TOKENS_CLIENT, SandboxConfig, settings_toml
 from worker.sandbox.payment.errors import (
     BehaviourError,

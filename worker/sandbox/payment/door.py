@@ -13,7 +13,8 @@ from aiohttp import web
 
 from worker.sandbox.payment.apis import APIS
 from worker.sandbox.payment.apis.api import Api, Words, result_words
-from worker.sandbox.payment.behaviour import WORDLESS, Behaviour, Saying, parse_behaviour
+from worker.sandbox.payment.behaviour import WORDLESS, Behaviour, Saying
+from worker.sandbox.payment.behaviour_text import parse_behaviour
 from worker.sandbox.payment.config import SandboxConfig
 from worker.sandbox.payment.errors import TokenWordError
 from worker.sandbox.payment.examination import VERIFIED, Accepted, Arrived, Refused, examine
@@ -198,6 +199,7 @@ def _saying(said: Behaviour, *, left_as: Behaviour) -> Behaviour:
         leaving=left_as.leaving,
         trickle_ms=left_as.trickle_ms,
         http_status=left_as.http_status,
-        retry_after_s=left_as.retry_after_s,
+        retry_after=left_as.retry_after,
+        clock_off_s=left_as.clock_off_s,
         slow_ms=left_as.slow_ms,
     )

@@ -14,6 +14,8 @@ from worker.sandbox.payment.ledger import Ending
 
 _LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _JUNK: Final = b"\x00\x16\x03 this is not HTTP at all\r\n\r\n"
+_ODD_CHUNKS: Final = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nnot a chunk\r\n-1\r\n"
+_INTERIM: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 async def leave(
@@ -30,7 +32,7 @@ async def leave(
     CancelledError when the caller has left.
     """
     match behaviour.leaving:
-        case Leaving.SENT:
+        case Leaving.SENT | Leaving.REDIRECTED:
             return await _send(request, behaviour, body=body, headers=headers)
         case Leaving.HALF:
             return await _send_half(request, behaviour, body=body, headers=headers)
@@ -43,9 +45,17 @@ async def leave(
             return _hang_up(request), Ending.LOST
         case Leaving.RESET:
             return _reset(request), Ending.RESET
+        case Leaving.INTERIM:
+            _write(request, _INTERIM)
+            return await _send(request, behaviour, body=body, headers=headers)
+        case Leaving.OVERLONG:
+            _write(request, _overlong(behaviour, body=body, headers=headers))
+            return _hang_up(request), Ending.JUNK
         case Leaving.JUNK:
-            if request.transport is not None:
-                request.transport.write(_JUNK)
+            _write(request, _JUNK)
+            return _hang_up(request), Ending.JUNK
+        case Leaving.ODD_CHUNKS:
+            _write(request, _ODD_CHUNKS)
             return _hang_up(request), Ending.JUNK
 
 
@@ -85,6 +95,17 @@ async def _begin(
     response.content_length = len(body)
     await response.prepare(request)
     return response
+
+
+def _overlong(behaviour: Behaviour, *, body: bytes, headers: Mapping[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {behaviour.http_status} Whatever", f"Content-Length: {len(body) // 2}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _write(request: web.BaseRequest, raw: bytes) -> None:
+    if request.transport is not None:
+        request.transport.write(raw)
 
 
 def _hang_up(request: web.BaseRequest) -> web.StreamResponse:

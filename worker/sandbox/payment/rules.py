@@ -13,7 +13,7 @@ A document (TOML or JSON):
     api = "cancel_token"                  # optional: else every API that knows the behaviour
     prefix = "tok_"                       # or token = "…", or neither
     rate = 0.1                            # optional: fraction of calls
-    do = "lost 2 times then allow"        # or a list of behaviours, see worker.sandbox.payment.behaviour
+    do = "lost 2 times then allow"        # or a list of behaviours, see worker.sandbox.payment.behaviour_text
 
 The first rule that fits, hits its rate and is not used up decides; then the token's words; then the default.
 """
@@ -34,10 +34,9 @@ from worker.sandbox.payment.behaviour import (
     Behaviour,
     Saying,
     Script,
-    parse_behaviour,
-    parse_script,
     turn_at,
 )
+from worker.sandbox.payment.behaviour_text import parse_behaviour, parse_script
 from worker.sandbox.payment.errors import BehaviourError, RulesError
 from worker.sandbox.payment.token_words import wish
 

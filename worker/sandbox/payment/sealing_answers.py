@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
-from worker.sandbox.payment.behaviour import Behaviour, Saying, Seal
+from worker.sandbox.payment.behaviour import Behaviour, Leaving, Saying, Seal
 from worker.sandbox.payment.keys import KEY_VERSION, OLD_KEY_VERSION, HubKeys
 from worker.signing import SignatureMalformed, sign_response
 
 OTHER_CLIENT: Final = "SANDBOX_SOMEBODY_ELSE"
+OTHER_PATH: Final = "/sandbox/some/other/api"
 
 _JSON: Final = "application/json; charset=UTF-8"
 _UNSIGNED_TYPES: Final = {Saying.GARBAGE: "text/html", Saying.NOTHING: "text/plain; charset=UTF-8"}
@@ -30,12 +31,16 @@ def answer_headers(
     Without a client id that can be signed for (none came, or none in a signable form) the answer is unsigned.
     """
     headers: dict[str, str] = {}
-    if behaviour.retry_after_s is not None:
-        headers["Retry-After"] = str(behaviour.retry_after_s)
+    if behaviour.retry_after is not None:
+        headers["Retry-After"] = behaviour.retry_after
+    if behaviour.leaving is Leaving.REDIRECTED:
+        headers["Location"] = target
     if behaviour.saying in _UNSIGNED_TYPES:
         return headers | {"Content-Type": _UNSIGNED_TYPES[behaviour.saying]}
     headers["Content-Type"] = _JSON
-    headers["Response-Time"] = _time_text(now_at // 1000)
+    now_at += behaviour.clock_off_s * 1000
+    if behaviour.seal is not Seal.NO_TIME:
+        headers["Response-Time"] = _time_text(now_at // 1000)
     if client_id is None:
         return headers
     if behaviour.seal is Seal.OTHER_CLIENT:
@@ -45,7 +50,7 @@ def answer_headers(
         return sign_response(
             keys.old_signer if old else keys.signer,
             method=method,
-            path=target,
+            path=OTHER_PATH if behaviour.seal is Seal.OTHER_PATH else target,
             client_id=client_id,
             time=time,
             body=signed_body,
@@ -57,7 +62,8 @@ def answer_headers(
     except SignatureMalformed:
         # A method, path or client id that no signature can cover: answer all the same, unsigned.
         return headers
-    headers["Client-Id"] = client_id
+    if behaviour.seal is not Seal.NO_CLIENT:
+        headers["Client-Id"] = client_id
     if signature is not None:
         headers["Signature"] = signature
     return headers

@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Final
 
 from contracts.states import Step
-from worker.sandbox.payment.behaviour import Behaviour, Script, Turn, parse_behaviour
+from worker.sandbox.payment.behaviour import Behaviour, Script, Turn
+from worker.sandbox.payment.behaviour_text import parse_behaviour
 from worker.sandbox.payment.errors import TokenWordError
 
 PREFIX: Final = "demo."

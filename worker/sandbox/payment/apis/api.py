@@ -16,6 +16,7 @@ Text128 = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Text20000 = Annotated[str, StringConstraints(min_length=1, max_length=20_000)]
 
 _SUCCESS: Final = "SUCCESS"
+_HUGE: Final = 1_000_000
 
 
 class IllegalFields(Exception):
@@ -105,6 +106,14 @@ def _signed_garbage(_behaviour: Behaviour, _parties: Parties) -> Words:
     return Words(b'{"result":{"resultStatus":"S","resultCode":"SUCC')
 
 
+def _empty(_behaviour: Behaviour, _parties: Parties) -> Words:
+    return Words(b"")
+
+
+def _huge(_behaviour: Behaviour, _parties: Parties) -> Words:
+    return success("success", padding="x" * _HUGE)
+
+
 def _nothing(behaviour: Behaviour, _parties: Parties) -> Words:
     return Words(f"HTTP {behaviour.http_status}\n".encode())
 
@@ -114,6 +123,8 @@ COMMON_SAYINGS: Final[Mapping[Saying, Callable[[Behaviour, Parties], Words]]] = 
     Saying.RESULT_MISSING: _result_missing,
     Saying.GARBAGE: _garbage,
     Saying.SIGNED_GARBAGE: _signed_garbage,
+    Saying.EMPTY: _empty,
+    Saying.HUGE: _huge,
     Saying.NOTHING: _nothing,
 }
 """What every API can say."""

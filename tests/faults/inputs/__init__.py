@@ -1,0 +1,1 @@
+"""Bad input and refused writes, on a real Apache Kafka with real workers."""
