@@ -41,7 +41,9 @@ class Outcome:
     wrong: str
 
 
-_PURE = "not wire and not broker and not whole"
+_PURE = "not wire and not broker and not whole and not mutants and not long"
+_FAULTS = ("tests/crash", "tests/faults", "tests/soak")
+"""Where workers are hurt, on a real Apache Kafka."""
 _ROOMS = ("contracts", "saga", "signing", "sealing")
 """The rooms without I/O: their tests must leave next to nothing of them untouched."""
 
@@ -79,7 +81,14 @@ LEVELS = (
         arguments=tuple(f"--ignore=tests/{room}" for room in _ROOMS),
     ),
     Level(name="wire", bound_s=180, marker="wire"),
-    Level(name="broker", bound_s=900, marker="broker and not whole"),
+    Level(name="mutants", bound_s=420, marker="mutants", arguments=("tests/mutations",)),
+    Level(
+        name="broker",
+        bound_s=900,
+        marker="broker and not whole",
+        arguments=tuple(f"--ignore={folder}" for folder in _FAULTS),
+    ),
+    Level(name="faults", bound_s=2_400, marker="broker and not whole and not long", arguments=_FAULTS),
     Level(name="whole", bound_s=420, marker="whole"),
 )
 

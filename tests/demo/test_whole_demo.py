@@ -10,6 +10,8 @@ import pytest
 
 from worker.oncall.demo.plan import make_plan
 
+pytestmark = pytest.mark.promise("P1")
+
 _BOUND_S = 150
 _COMMAND = (sys.executable, "-m", "worker", "demo", "--directory")
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from contracts.dead_letters import LETTER_VERSION
 from tests.simulation.loop import Deadlock, Livelock, run
-from tests.simulation.scenario import BINDINGS, Restless, Story, Wildness
+from tests.simulation.rest import Restless
+from tests.simulation.scenario import Story, Wildness
+from tests.simulation.setting import Setting, draw
 from tests.simulation.subject import make_shard
-from tests.simulation.upstream import Upstream
 from tests.simulation.world import World
-from tests.upgrade.snapshots import FOLDER, Snapshot, take
+from tests.upgrade.snapshots import FOLDER, KEYS, Snapshot, take
 from worker.shard.journal import VERSION
 
 if TYPE_CHECKING:
@@ -75,10 +76,17 @@ def features(snapshot: Snapshot) -> set[str]:
 
 def _moments(seed: int) -> list[Snapshot]:
     random = Random(seed)  # noqa: S311 - a seed, no secret
-    world = World(random.randrange(1 << 48), make_shard=make_shard)
-    sender = Random(random.randrange(1 << 48))  # noqa: S311 - a seed, no secret
-    upstream = Upstream(world=world, random=sender, bindings=BINDINGS)
+    # Any profile, with room for all and the keys that the tests know.
+    profile = draw(random)
+    setting = Setting(
+        steps=profile.steps,
+        edition=profile.edition,
+        consult=profile.consult,
+        unconsulted_psps=profile.unconsulted_psps,
+    )
+    world = World(random.randrange(1 << 48), make_shard=make_shard, setting=setting)
     wildness = Wildness(sends=random.randint(10, 40), faults=2, jumps=False, helpful=random.random() < 0.5)
+    story = Story(world, random, wildness, seed=seed, without=frozenset())
     found: list[Snapshot] = []
 
     def keep() -> None:
@@ -87,10 +95,17 @@ def _moments(seed: int) -> list[Snapshot]:
     for _ in range(MOMENTS):
         world.at_step(random.randrange(400, 30_000), _guarded(keep, found))
     try:
-        run(world.loop, Story(world, upstream, random, wildness).tell())
+        run(world.loop, story.tell())
     except (Deadlock, Livelock, Restless) as error:
         raise RuntimeError(f"seed {seed} does not end well: mend that first") from error
-    return [snapshot for snapshot in found if any(record.key == b"position" for record in snapshot.journal)]
+    return [snapshot for snapshot in found if _usable(snapshot)]
+
+
+def _usable(snapshot: Snapshot) -> bool:
+    """Tell whether the shard had begun, and knows only keys that are never changed in a run."""
+    keys = {saga["sealedWith"] for saga in snapshot.sagas().values()} - {None}
+    begun = any(record.key == b"position" for record in snapshot.journal)
+    return begun and keys <= {KEYS.sealing[0]} and snapshot.rest()["fingerprintKeys"] == [KEYS.prints[0]]
 
 
 def _guarded(keep: Callable[[], None], found: list[Any]) -> Callable[[], None]:

@@ -1,7 +1,7 @@
 """What a worker had left in its topics at one moment, kept as files, so that newer code can be tried on it.
 
 A file holds the journal and the open letters of partition 0 of 2, compacted, and a reading of both in words.
-The keys are synthetic: those of `tests.simulation.subject` and `tests.shard.desk`.
+The keys are synthetic: those that a simulated worker starts with.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import orjson
 
 from contracts.dead_letters import LetterHeaders
 from contracts.topics import LogicalTopic, topic_name
+from tests.simulation.setting import Keys
 from worker.ports import JournalRecord
 from worker.shard import claim
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from worker.ports import Headers, Input
     from worker.shard.memory import Memory
 
+KEYS: Final = Keys()
 FOLDER: Final = Path(__file__).parent / "kept"
 """One folder for each journal format and letter version."""
 

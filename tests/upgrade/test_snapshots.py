@@ -10,6 +10,7 @@ from contracts.dead_letters import LetterHeaders
 from contracts.states import State
 from contracts.topics import LogicalTopic, topic_name
 from tests.shard.desk import EPOCH_MS, Desk
+from tests.simulation.subject import vault_of
 from tests.upgrade import snapshots
 from worker.oncall.cluster import Found
 from worker.oncall.letters import letter_of
@@ -32,7 +33,8 @@ def test_snapshots_show_much() -> None:
     for folder in snapshots.FOLDER.iterdir():
         found = [snapshots.read(path)[1] for path in sorted(folder.glob("*.json"))]
         sagas = [saga for meaning in found for saga in meaning["sagas"].values()]
-        assert {saga["phase"] for saga in sagas} == {phase.value for phase in Phase}
+        # A saga is due for the moment between a step and its call: that is hardly ever journaled.
+        assert {saga["phase"] for saga in sagas} >= {phase.value for phase in Phase} - {"due"}
         assert {saga["kind"] for saga in sagas} == {"unbinding", "rebinding"}
         assert {saga["evidence"] for saga in sagas} >= {"notice", "query", "already_unbound"}
         assert {saga["state"] for saga in sagas} >= {state.value for state in State} - {"joined"}
@@ -177,6 +179,8 @@ def test_newer_letter_is_left_alone() -> None:
 
 def _desk(snapshot: snapshots.Snapshot) -> Desk:
     desk = Desk()
+    desk.vault = vault_of(snapshots.KEYS)
+    desk.hire()
     desk.jumped_ms = snapshot.taken_at - EPOCH_MS
     snapshots.put(snapshot, desk.cluster)
     letters = desk.cluster.committed(topic_name(LogicalTopic.DEAD_LETTERS), 0)
