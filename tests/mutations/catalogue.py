@@ -156,7 +156,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
                 "",
             ),
         ),
-        caught_by=(),
+        caught_by=("tests/kafka/test_log_suite.py::TestShardLog::test_refused_write",),
         real_broker=True,
     ),
     Mutant(
@@ -170,7 +170,29 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
                 "        mark = (await self._fetch(tp, 0, committed=True)).last_stable_offset\n",
             ),
         ),
-        caught_by=(),
+        caught_by=(
+            "tests/kafka/test_log_suite.py::TestShardLog::test_restore_stalls_behind_an_open_transaction",
+        ),
+        real_broker=True,
+    ),
+    Mutant(
+        name="hanging-records-left",
+        promise="P2",
+        breaks="records that a coordinator forgot to end are left: the next commit shows what was aborted",
+        edits=(Edit("worker/kafka/shard_log.py", "        await self._end_hanging(producer, fate)\n", ""),),
+        caught_by=("tests/kafka/test_hanging.py::test_what_hangs_is_ended_as_it_was_decided",),
+        real_broker=True,
+    ),
+    Mutant(
+        name="aborted-records-taken",
+        promise="P1",
+        breaks="requests are read uncommitted: one of an aborted transaction is served",
+        edits=(
+            Edit("worker/kafka/lane.py", "            committed=True,\n", "            committed=False,\n"),
+        ),
+        caught_by=(
+            "tests/faults/inputs/test_open_transactions.py::test_requests_behind_an_open_transaction",
+        ),
         real_broker=True,
     ),
     # --- P3 ---------------------------------------------------------------------------

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 COPIED: Final = ("contracts", "worker", "tests", "docs", "deploy", "pyproject.toml", "docker-compose.yml")
-BOUND_S: Final = 60.0
-"""A mutant that hangs its tests is caught, too: by pytest's own bounds, or by this one."""
+BOUND_S: Final = 90.0
+REAL_BROKER_BOUND_S: Final = 300.0
+"""A mutant that hangs its tests is caught, too: by the tests' own bounds, or by this one."""
 _TESTS_FAILED: Final = 1
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
@@ -90,14 +91,15 @@ def _try(mutant: Mutant, copy: Path) -> tuple[tuple[str, ...], str]:
     # No cases beyond the first failure of each name: a mutant is caught or not.
     failed, said = [], []
     for name in mutant.caught_by:
-        code, output = _pytest(name, copy)
+        bound_s = REAL_BROKER_BOUND_S if mutant.real_broker else BOUND_S
+        code, output = _pytest(name, copy, bound_s=bound_s)
         said.append(output)
         if code is None or (code == _TESTS_FAILED and _FAILED.search(output)):
             failed.append(name)
     return tuple(failed), "\n".join(said)
 
 
-def _pytest(name: str, copy: Path) -> tuple[int | None, str]:
+def _pytest(name: str, copy: Path, *, bound_s: float) -> tuple[int | None, str]:
     """Run one test in the copy; no exit code means that it hung."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", name]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -109,9 +111,9 @@ def _pytest(name: str, copy: Path) -> tuple[int | None, str]:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=BOUND_S,
+            timeout=bound_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return None, f"{name}: not done within {BOUND_S:.0f} s\n"
+        return None, f"{name}: not done within {bound_s:.0f} s\n"
     return done.returncode, done.stdout + done.stderr

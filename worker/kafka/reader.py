@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.kafka.batches import CorruptBatch, read_batches
 from worker.kafka.clients import ClientKeeper
+from worker.kafka.fates import NOTHING_TO_TELL, DescribeTransactionsRequest, fate_of
 from worker.kafka.faults import HOPELESS, OffsetNotAvailable, read_fault_of
 from worker.kafka.reachability import ClusterUnreachable
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from worker.kafka.batches import LogRecord
     from worker.kafka.connection import Connection
+    from worker.kafka.fates import Fate
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -78,19 +80,21 @@ class Reader:
         """Close the connections. A closed reader opens them again when it is used."""
         await self._keeper.close()
 
-    async def offsets(self, partitions: Collection[TopicPartition], *, at: int) -> dict[TopicPartition, int]:
+    async def offsets(
+        self, partitions: Collection[TopicPartition], *, at: int, committed: bool = False
+    ) -> dict[TopicPartition, int]:
         """Return each partition's first offset (``EARLIEST``) or high watermark (``LATEST``).
 
-        Raises LogInterrupted after the time limit.
+        With ``committed`` the latest is the last stable offset. Raises LogInterrupted after the time limit.
         """
         found: dict[TopicPartition, int] = {}
+        isolation = _READ_COMMITTED if committed else _READ_UNCOMMITTED
 
         async def ask(client: AIOKafkaClient) -> dict[TopicPartition, int]:
             nodes, _unknown = await self.leaders(partitions - found.keys())
             for node, group in nodes.items():
                 topics = _by_topic((tp, (tp.partition, at)) for tp in group)
-                # Uncommitted: asked for "committed", the broker tells the last stable offset as the end.
-                answer = await self._keeper.send(node, OffsetRequest(_NONE, _READ_UNCOMMITTED, topics))
+                answer = await self._keeper.send(node, OffsetRequest(_NONE, isolation, topics))
                 for topic, parts in answer.topics:
                     for partition, code, _time, offset in parts:
                         _raise_for(code)
@@ -118,6 +122,27 @@ class Reader:
             return None if offset == _NONE else int(offset)
 
         return await self._tried(ask, doing=f"ask for the commit of group {group} in {_names([partition])}")
+
+    async def last_fate(self, transactional_id: str) -> Fate | None:
+        """Return what has become of the last transaction of an id; ``None``: none is known.
+
+        Raises LogInterrupted.
+        """
+
+        async def ask(client: AIOKafkaClient) -> Fate | None:
+            node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+            request = DescribeTransactionsRequest(transactional_id)
+            try:
+                answer = await self._keeper.send(node, request, group=ConnectionGroup.COORDINATION)
+            except kafka.IncompatibleBrokerVersion:
+                return None  # before Kafka 3.0
+            ((code, _id, state, *_rest),) = answer.transactions
+            if code in NOTHING_TO_TELL:
+                return None
+            _raise_for(code)
+            return fate_of(state)
+
+        return await self._tried(ask, doing=f"ask for the last transaction of {transactional_id}")
 
     async def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 if there is none. Raises LogInterrupted."""

@@ -15,6 +15,7 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 from contracts.topics import LogicalTopic
 from worker.crash_points import CrashPoint, pass_by
 from worker.kafka.faults import CLIENT_ERRORS, HOPELESS, fault_of, read_fault_of
+from worker.kafka.hanging import give_markers, hanging
 from worker.kafka.producers import Compression, bury, make_producer, refusal_of, start_producer
 from worker.kafka.reachability import explained
 from worker.kafka.reader import EARLIEST, LATEST, Fetched, Reader
@@ -31,19 +32,29 @@ from worker.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from aiokafka import AIOKafkaProducer
     from aiokafka.producer.message_accumulator import BatchBuilder
 
     from worker.crash_points import Passing
     from worker.kafka.connection import Connection
+    from worker.kafka.fates import Fate
 
 INPUT_TOPICS: Final[Mapping[Input, LogicalTopic]] = {
     Input.REQUESTS: LogicalTopic.REQUESTS,
     Input.COMMANDS: LogicalTopic.COMMANDS,
     Input.NOTICES: LogicalTopic.NOTICES,
 }
+_OWN: Final = (
+    LogicalTopic.JOURNAL,
+    LogicalTopic.STATES,
+    LogicalTopic.DEAD_LETTERS,
+    LogicalTopic.VERDICTS,
+)
+"""Of these a shard alone writes its partition."""
+_SHARED: Final = (LogicalTopic.REQUESTS, LogicalTopic.NOTICES)
+"""Into these it forwards, in any partition; upstream writes there, too."""
 _RECORD_OVERHEAD: Final = 128
 """Bytes of a batch of one record besides key, value and headers, rounded up."""
 _HEADER_OVERHEAD: Final = 10
@@ -108,6 +119,7 @@ class ShardLog:
     async def fence(self) -> None:
         """Start a fresh producer under the partition's own id; see ports.Log."""
         self._give_up()
+        fate = await self._reader.last_fate(self._id)
         producer = make_producer(
             self._connection,
             transactional_id=self._id,
@@ -123,6 +135,33 @@ class ShardLog:
         except CLIENT_ERRORS as error:
             raise fault_of(error, doing=f"start producer {self._id}") from error
         self._producer = producer
+        await self._end_hanging(producer, fate)
+
+    async def _end_hanging(self, producer: AIOKafkaProducer, fate: Fate | None) -> None:
+        """Give records of this id that hang the markers that they lack; see `hanging`.
+
+        Raises RestoreStalled where it is not known which: our next commit would show them, right or wrong.
+        """
+        names, reader = self._settings.names, self._reader
+        own = [self._own(topic) for topic in _OWN]
+        count = await reader.partition_count(names[LogicalTopic.REQUESTS])
+        shared = [TopicPartition(names[topic], number) for topic in _SHARED for number in range(count)]
+        found = await hanging(reader, own=own, shared=shared)
+        if fate is None:
+            # The journal's end is waited for, and told, by the restore itself.
+            ours = found & {self._own(topic) for topic in _OWN if topic is not LogicalTopic.JOURNAL}
+            if ours:
+                self._give_up()
+                raise RestoreStalled(_hangs(ours, self._id))
+            return
+        if not found:
+            return
+        try:
+            async with asyncio.timeout(self._settings.commit_limit_ms / 1000):
+                await give_markers(producer, found, fate)
+        except CLIENT_ERRORS as error:
+            self._give_up()
+            raise fault_of(error, doing=f"end what hangs of {self._id}") from error
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write all of it in one transaction, or nothing; see ports.Log.
@@ -377,6 +416,15 @@ def _journal_records(fetched: Fetched, mark: int) -> list[JournalRecord]:
         )
         for record in records
     ]
+
+
+def _hangs(partitions: Collection[TopicPartition], transactional_id: str) -> str:
+    where = ", ".join(sorted(f"{tp.topic}/{tp.partition}" for tp in partitions))
+    return (
+        f"a transaction stands open in {where}, where only {transactional_id} writes, and nobody knows its "
+        "end any more: the next commit would show its records. Find it with "
+        "`kafka-transactions.sh find-hanging` and abort it; then this opens by itself"
+    )
 
 
 def _stalled(tp: TopicPartition, mark: int, position: int, fetched: Fetched) -> str:

@@ -1,0 +1,100 @@
+"""Records that hang, made as a coordinator makes them: in a partition that it was never told of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import TopicPartition
+
+from contracts.topics import LogicalTopic
+from tests.kafka.bench import KafkaBench
+from worker.kafka.producers import bury
+from worker.ports import RestoreStalled, Write
+
+if TYPE_CHECKING:
+    from tests.brokers.fixtures import StartBroker
+    from worker.kafka.shard_log import ShardLog
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.promise("P1", "P2"),
+    pytest.mark.fault("the coordinator ends a transaction without telling all its partitions"),
+]
+
+
+def written(key: bytes) -> list[Write]:
+    """Return one record for the journal and one for the states."""
+    return [
+        Write(topic=LogicalTopic.JOURNAL, key=key, value=b"x"),
+        Write(topic=LogicalTopic.STATES, key=key, value=b"x"),
+    ]
+
+
+async def hang(bench: KafkaBench, key: bytes, *, commits: bool | None) -> None:
+    """Write a record into journal and states of partition 0 that hangs, as partition 0's own producer.
+
+    ``commits``: how the coordinator ends its transaction; `None`: it forgets that there was one.
+    """
+    producer = AIOKafkaProducer(
+        bootstrap_servers=bench.connection.bootstrap_servers, transactional_id=f"{bench.group}-0"
+    )
+    await producer.start()
+    await producer.begin_transaction()
+    manager = producer._txn_manager  # noqa: SLF001 - no broker does this on demand
+    if commits is not None:
+        await producer.send_and_wait(bench.names[LogicalTopic.VERDICTS], b"x", partition=0)
+    for topic in (LogicalTopic.JOURNAL, LogicalTopic.STATES):
+        tp = TopicPartition(bench.names[topic], 0)
+        manager._txn_partitions.add(tp)  # noqa: SLF001 - so that the coordinator hears nothing of it
+        await producer.send_and_wait(tp.topic, b"x", key=key, partition=0)
+    if commits is None:
+        await bury(producer)
+    elif commits:
+        await producer.commit_transaction()
+        await producer.stop()
+    else:
+        await producer.abort_transaction()
+        await producer.stop()
+
+
+async def journal(log: ShardLog) -> list[bytes]:
+    """Return the keys of the journal as a restore reads it."""
+    return [record.key async for records in log.journal() for record in records]
+
+
+@pytest.fixture
+async def bench(start_broker: StartBroker, prefix: str) -> KafkaBench:
+    """Give a cluster that takes records in partitions of which its coordinator was not told."""
+    kafka = await start_broker(properties={"transaction.partition.verification.enable": "false"})
+    bench = KafkaBench(kafka.bootstrap_servers, prefix)
+    await bench.create()
+    return bench
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_what_hangs_is_ended_as_it_was_decided(bench: KafkaBench, *, commits: bool) -> None:
+    """Hanging records are shown if their transaction was committed, and never if not; the log goes on."""
+    before = bench.log(0)
+    await before.fence()
+    await before.commit(written(b"one"))
+    await hang(bench, b"two", commits=commits)
+    after = bench.log(0)
+    await after.fence()
+    assert await journal(after) == [b"one", *([b"two"] if commits else [])]
+    await after.commit(written(b"three"))
+    expected = [b"one", *([b"two"] if commits else []), b"three"]
+    assert await journal(after) == expected
+    assert [record.key for record in await bench.visible(LogicalTopic.STATES, 0)] == expected
+    await bench.close()
+
+
+async def test_unknown_fate_keeps_the_log_closed(bench: KafkaBench) -> None:
+    """Where nobody knows how a hanging transaction ended the fence says where it is and what to do."""
+    before = bench.log(0)
+    await before.fence()
+    await hang(bench, b"two", commits=None)
+    with pytest.raises(RestoreStalled, match=r"binding\.states/0.*find-hanging"):
+        await bench.log(0).fence()
+    await bench.close()

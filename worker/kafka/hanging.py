@@ -1,0 +1,66 @@
+"""Records of our own transactions that hang: their coordinator calls them ended.
+
+Seen on Apache Kafka 4.4 after a broker had been killed and had come back alone: partitions without a leader
+at that moment get no marker ("likely deleted already and hence can be skipped"), and the transaction counts
+as complete. Readers see nothing behind such records, for ever. Worse, the next commit of the same producer
+id would show them, though they were aborted. So a new owner asks for the fate of the last transaction before
+it fences, and afterwards gives hanging records the marker that they lack: an empty transaction of the same
+producer id with the same fate. A foreign transaction is not touched by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from worker.kafka.fates import Fate
+from worker.kafka.reader import LATEST
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from aiokafka import AIOKafkaProducer
+    from aiokafka.structs import TopicPartition
+
+    from worker.kafka.reader import Reader
+
+SECOND_LOOK_S: Final = 0.3
+"""Others' transactions are open in a topic that others write: only what stands still that long may hang."""
+
+
+async def hanging(
+    reader: Reader, *, own: Collection[TopicPartition], shared: Collection[TopicPartition]
+) -> set[TopicPartition]:
+    """Return the partitions in which something is open that nobody is going to end.
+
+    ``own``: where nobody else writes, asked for right after a fence. ``shared``: where others write, too.
+    Raises LogInterrupted.
+    """
+    first = await _open_ends(reader, {*own, *shared})
+    still = first.keys() & set(shared)
+    if still:
+        await asyncio.sleep(SECOND_LOOK_S)
+        second = await _open_ends(reader, still)
+        still = {tp for tp in still if second.get(tp) == first[tp]}
+    return still | (first.keys() & set(own))
+
+
+async def give_markers(
+    producer: AIOKafkaProducer, partitions: Collection[TopicPartition], fate: Fate
+) -> None:
+    """End an empty transaction in these partitions, with this fate. Raises what aiokafka raises."""
+    await producer.begin_transaction()
+    transaction = producer._txn_manager  # noqa: SLF001 - aiokafka adds a partition only with a record
+    for tp in partitions:
+        transaction.maybe_add_partition_to_txn(tp)
+    if fate is Fate.COMMITTED:
+        await producer.commit_transaction()
+    else:
+        await producer.abort_transaction()
+
+
+async def _open_ends(reader: Reader, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the last stable offsets that lie below their high watermarks."""
+    stable = await reader.offsets(partitions, at=LATEST, committed=True)
+    marks = await reader.offsets(partitions, at=LATEST)
+    return {tp: offset for tp, offset in stable.items() if offset < marks[tp]}
