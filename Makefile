@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
 .PHONY: help setup demo test check simulate soak faults lint fuzz format lock kafka-jars clean \
-	test-lint test-rooms test-pure test-wire test-broker test-whole
+	test-lint test-rooms test-pure test-wire test-mutants test-broker test-faults test-whole
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ setup: $(READY) ## make .venv with all that is pinned in locks/
 demo: $(READY) ## run everything here: Kafka, the payment side, workers, requests of every kind
 	@$(BIN)/unbinding demo
 
-test: $(READY) ## all levels: lint, rooms, pure, wire, broker, whole
+test: $(READY) ## all levels: lint, rooms, pure, wire, mutants, broker, faults, whole
 	@$(BIN)/python tests/levels.py
 
 check: $(READY) ## what to run before each commit: lint and pure
@@ -42,14 +42,16 @@ soak: $(READY) ## random faults under load for MINUTES (5) or HOURS, from SEED (
 faults: $(READY) ## ROUNDS (20) of faults under load, one kind or all of them, from SEED (1)
 	@$(BIN)/python -m tests.faults --rounds $(or $(ROUNDS),20) --seed $(or $(SEED),1)
 
-test-lint test-rooms test-pure test-wire test-broker test-whole: test-%: $(READY)
+test-lint test-rooms test-pure test-wire test-mutants test-broker test-faults test-whole: test-%: $(READY)
 	@$(BIN)/python tests/levels.py $*
 
 lint: test-lint ## format, lint, types, import contracts, forbidden words
 test-rooms: ## the rooms without input and output, and how much of them is covered
 test-pure: ## the rest without network and broker: the shard, the simulation, the command line
 test-wire: ## the HTTP client against the sandbox, over TLS
+test-mutants: ## the code broken on purpose: the tests must notice
 test-broker: ## against a real Apache Kafka
+test-faults: ## workers killed, frozen, cut off, fed with junk, on a real Apache Kafka
 test-whole: ## the program as a person runs it
 
 fuzz: $(READY) ## bad input at every door, for MINUTES (10) minutes; DOOR=journal for one alone

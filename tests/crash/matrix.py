@@ -51,6 +51,7 @@ class Load(StrEnum):
     REQUEST = "a request"
     WAIT = "a request whose consult says U twice, and waits"
     ASTRAY = "a request in the wrong partition"
+    PARKING = "a request that is parked"
     REPLAY = "a parked saga, and a replay"
     DISCARD = "a parked saga, and a discard"
     STALE = "a parked saga, and a replay of what it was before"
@@ -58,7 +59,9 @@ class Load(StrEnum):
     NOTICE = "a notice, and a request for its token after the kill"
     BROADCAST = "a notice without a binding, and a request for its token after the kill"
     PARKED = "a parked saga, and a replay after the kill"
-    CANCELLING = "a saga whose cancelToken is in flight as its worker is killed, and the next one dies too"
+    CANCELLING = (
+        "a saga whose cancelToken took effect and was not answered when its worker died; the next dies too"
+    )
     FIRST = "a request, before any worker has started"
     ENDING = "a saga whose consult is in flight at SIGTERM"
     MOVING = "a parked saga while a second worker comes, and a replay after the kill"
@@ -74,6 +77,7 @@ TOLD: Final[dict[Load, tuple[str, ...]]] = {
     Load.REQUEST: _END,
     Load.WAIT: ("requested", "waiting", "allowed", "revoked", "unbound"),
     Load.ASTRAY: _END,
+    Load.PARKING: _PARKED,
     Load.REPLAY: (*_PARKED, "resumed", "revoked", "unbound"),
     Load.DISCARD: (*_PARKED, "discarded"),
     Load.STALE: _PARKED,
@@ -202,6 +206,12 @@ def _inputs() -> Iterator[Row]:
     }
     for load, calls in committed.items():
         yield Row(point=CrashPoint.COMMITTED, load=load, killed=Killed.AFTER_COMMIT, calls=calls)
+    parking = (
+        (CrashPoint.ACKNOWLEDGED, Killed.IN_TRANSACTION, _CANCELLED_TWICE),
+        (CrashPoint.COMMITTED, Killed.AFTER_COMMIT, _ASKED),
+    )
+    for point, killed, calls in parking:
+        yield Row(point=point, load=Load.PARKING, killed=killed, calls=calls, nth=3, doing="cancelToken's F")
 
 
 def _resting() -> Iterator[Row]:

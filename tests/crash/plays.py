@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tests.crash.theatre import Case, Theatre
 
 _PARKS: Final = "cancel-fail1"
+UNANSWERED: Final = "cancel-done-hang1.cancel-F-INVALID_TOKEN"
+"""The first cancelToken takes effect, unanswered; only who is in doubt takes the next one's no for a yes."""
 _TWO_PARTITIONS: Final = frozenset({Load.ASTRAY, Load.BROADCAST})
 """What begins in another partition than the binding's."""
 
@@ -53,7 +55,8 @@ async def _dies(theatre: Theatre, row: Row) -> None:
 
 async def _request(theatre: Theatre, row: Row) -> Case:
     await _ready(theatre, row)
-    case = theatre.case({Load.WAIT: "consult-unknown2"}.get(row.load, "allow"))
+    words = {Load.WAIT: "consult-unknown2", Load.PARKING: "cancel-fail"}
+    case = theatre.case(words.get(row.load, "allow"))
     theatre.sentence(_sentence(case, row))
     await case.request(partition=case.elsewhere if row.load is Load.ASTRAY else None)
     await _dies(theatre, row)
@@ -107,7 +110,7 @@ async def _notice(theatre: Theatre, row: Row) -> Case:
 
 async def _cancelling(theatre: Theatre, row: Row) -> Case:
     await _ready(theatre, row)
-    case = theatre.case("cancel-hang1")
+    case = theatre.case(UNANSWERED)
     await case.request()
     await case.called("consult", "cancel_token")
     theatre.kill()
@@ -154,6 +157,7 @@ _PLAYS: Final[dict[Load, Callable[[Theatre, Row], Awaitable[Case]]]] = {
     Load.REQUEST: _request,
     Load.WAIT: _request,
     Load.ASTRAY: _request,
+    Load.PARKING: _request,
     Load.REPLAY: _order,
     Load.DISCARD: _order,
     Load.STALE: _order,

@@ -1,4 +1,4 @@
-"""Draws the crash matrix for the documents: `python -m tests.crash.table`."""
+"""Draws the crash matrix for docs/proof.md; to look at it: `python -m tests.crash.table`."""
 
 from __future__ import annotations
 
@@ -9,28 +9,37 @@ from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from tests.crash.matrix import AFTERWARDS, MATRIX, Row
+from tests.crash.matrix import AFTERWARDS, MATRIX, Killed, Row
+from tests.crash.wire import WireMoment
+from worker.crash_points import CrashPoint
+from worker.saga.diagram import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from enum import StrEnum
 
 _STEPS: Final = {"consult": "consult", "cancel_token": "cancelToken"}
-_MORE: Final = (
+_POINTS: Final = (*CrashPoint, *WireMoment)
+_ON_KAFKA: Final = "test_points_on_kafka"
+_OTHERS: Final = (
     (
         "not killed but stopped (SIGSTOP), and the partition moved",
         "calls in flight may overlap; none begins after waking without a lease; no event of its appears",
-        "`tests/faults/test_single_faults.py`",
+        "faults/test_single_faults",
     ),
     (
         "`unbinding letters replay` or `discard`, at each moment of publishing, and run again",
         "applied once; the second order is refused",
-        "`tests/crash/test_oncall_killed.py`",
+        "crash/test_oncall_killed",
     ),
     (
         "one successor after the other, as it restores, opens and calls",
         "only the calls that they made are repeated",
-        "`test_a_crash_loop_is_as_safe_as_one_crash`",
+        f"crash/{_ON_KAFKA}",
+    ),
+    (
+        "while a saga waits for its timer",
+        "the next call comes at the time that was told, neither before nor anew",
+        f"crash/{_ON_KAFKA}",
     ),
 )
 
@@ -52,25 +61,39 @@ def sentences(points: type[StrEnum]) -> dict[str, str]:
     return found
 
 
-def table() -> Iterator[str]:
-    """Yield the lines of the table, in Markdown."""
-    yield "| killed at | under | row of the crash matrix | after restart |"
-    yield "|---|---|---|---|"
-    for row in sorted(MATRIX, key=_order):
-        sentence = sentences(type(row.point))[row.point].removesuffix(".")
-        doing = f": {row.doing}" if row.doing else ""
-        where = ", of another partition" if row.elsewhere else ""
-        yield (
-            f"| `{row.point}`{where}: {sentence} | {row.load}{doing} | "
-            f"{row.killed} | {AFTERWARDS[row.killed]}. Calls in the end: {_calls(row)} |"
-        )
-    for what, after, where in _MORE:
-        yield f"| {what} | {where} | | {after} |"
+def crashes() -> str:
+    """Draw a table for each row of the crash matrix, and one for what else is killed."""
+    return "\n" + "".join([*(_killed(killed) for killed in Killed), _others()])
 
 
-def _order(row: Row) -> tuple[int, int]:
-    """Put what is heard on the wire where it happens."""
-    return list(AFTERWARDS).index(row.killed), list(MATRIX).index(row)
+def _killed(killed: Killed) -> str:
+    rows: list[list[str]] = []
+    said: set[str] = set()
+    for row in sorted((row for row in MATRIX if row.killed is killed), key=_order):
+        under = row.load + (f": {row.doing}" if row.doing else "")
+        rows.append([_point(row, short=row.point in said), under, _calls(row)])
+        said.add(row.point)
+    drawn = table(["killed at", "under", "calls in the end"], rows)
+    return f"**Killed {killed}**: {AFTERWARDS[killed]}.\n{drawn}"
+
+
+def _others() -> str:
+    rows = [[what, after, f"[{path.split('/')[-1]}](../tests/{path}.py)"] for what, after, path in _OTHERS]
+    drawn = table(["killed", "afterwards", "by"], rows)
+    return f"**More kills**\n{drawn}"
+
+
+def _order(row: Row) -> int:
+    """Put the rows of one point together; what is heard on the wire comes last."""
+    return _POINTS.index(row.point)
+
+
+def _point(row: Row, *, short: bool) -> str:
+    where = " of another partition" if row.elsewhere else ""
+    if short:
+        return f"`{row.point}`{where}"
+    sentence = sentences(type(row.point))[row.point].removesuffix(".")
+    return f"`{row.point}`{where}: {sentence}"
 
 
 def _calls(row: Row) -> str:
@@ -79,4 +102,4 @@ def _calls(row: Row) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.writelines(f"{line}\n" for line in table())
+    sys.stdout.write(crashes())

@@ -14,7 +14,7 @@ from contracts.wire import moment_ms
 from tests.brokers.fixtures import fresh_prefix
 from tests.crash.doom import Sentence
 from tests.crash.matrix import MATRIX, Load, Row
-from tests.crash.plays import play
+from tests.crash.plays import UNANSWERED, play
 from tests.crash.theatre import open_theatre
 from worker.crash_points import CrashPoint
 
@@ -92,7 +92,7 @@ async def test_a_crash_loop_is_as_safe_as_one_crash(house: House) -> None:
     if theatre.worker is None:
         theatre.hire()
     await theatre.stage.settled()
-    case = theatre.case("cancel-hang1")
+    case = theatre.case(UNANSWERED)
     await case.request()
     await case.called("consult", "cancel_token")
     theatre.kill()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tests.faults.stage import Process, Stage
 
 _WITHIN_S: Final = 30.0
+_REST_S: Final = 60.0
 _CALL_MS: Final = 8_000
 
 
@@ -132,7 +133,7 @@ class Theatre:
 
     async def judge(self) -> None:
         """Wait for rest, and see that every promise was kept."""
-        await at_rest(self.stage)
+        await at_rest(self.stage, within_s=_REST_S)
         outcome = Outcome(
             course=Course(seed=0, kinds=frozenset()), directory=self.stage.directory, violations=[], sent=0
         )

@@ -35,7 +35,7 @@ from worker.signing import PublicKeys, sign_response, verify_request
 if TYPE_CHECKING:
     import asyncio
 
-pytestmark = pytest.mark.promise("P9")
+pytestmark = [pytest.mark.wire, pytest.mark.promise("P9")]
 
 ALLOWED = result_body(acquirerId="acq-310", pspId="psp-807", allowUnbinding="true")
 

@@ -28,7 +28,7 @@ from tests.hub.payside import (
 from worker.hub.transport import AiohttpTransport
 from worker.saga.results import Result, ResultClass
 
-pytestmark = pytest.mark.promise("P3")
+pytestmark = [pytest.mark.wire, pytest.mark.promise("P3")]
 
 GOOD = answer(result_body())
 

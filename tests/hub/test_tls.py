@@ -28,7 +28,7 @@ from worker.saga.results import ResultClass
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.promise("P9")
+pytestmark = [pytest.mark.wire, pytest.mark.promise("P9")]
 
 GOOD = answer(result_body())
 

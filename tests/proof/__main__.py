@@ -1,4 +1,4 @@
-"""Draws the tables of docs/proof.md: `python -m tests.proof [--check]`."""
+"""Draws the tables of docs/proof.md and docs/proof-tests.md: `python -m tests.proof [--check]`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.crash.table import crashes
 from tests.mutations.catalogue import MUTANTS
 from tests.proof.catalogue import LEVELS, ROOT, CollectionFailed, Proof, collect
 from tests.proof.promises import PROMISES
@@ -17,7 +18,7 @@ from worker.saga.diagram import redraw, table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PAGE: Final = ROOT / "docs" / "proof.md"
+DOCS: Final = ROOT / "docs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit 1 if the page is not as drawn"
     )
-    parser.add_argument("--page", type=Path, default=PAGE, help="the page (default: docs/proof.md)")
     options = parser.parse_args(arguments)
     try:
-        return redraw(options.page, PARTS, check=options.check, command=parser.prog)
+        codes = [
+            redraw(DOCS / page, parts, check=options.check, command=parser.prog)
+            for page, parts in PAGES.items()
+        ]
+        return max(codes)
     except CollectionFailed as error:
         sys.stderr.write(f"pytest could not collect the tests:\n{error}\n")
         return 1
@@ -52,7 +56,9 @@ def promises() -> str:
         faults = {text for proof in mine for text in proof.faults}
         mutants = sum(mutant.promise == name for mutant in MUTANTS)
         counts = [str(by_level[level] or "") for level in LEVELS]
-        rows.append([f"[{name}](#{name.lower()})", sentence, *counts, str(len(faults)), str(mutants)])
+        rows.append(
+            [f"[{name}](proof-tests.md#{name.lower()})", sentence, *counts, str(len(faults)), str(mutants)]
+        )
     return table(["", "promise", *LEVELS, "faults", "mutants"], rows)
 
 
@@ -60,7 +66,7 @@ def tests() -> str:
     """Draw what each promise's tests say, by promise and file."""
     parts = []
     for name, sentence in PROMISES.items():
-        parts.append(f"\n### {name}\n\n{sentence}.\n")
+        parts.append(f"\n## {name}\n\n{sentence}.\n")
         by_file: dict[str, list[Proof]] = defaultdict(list)
         for proof in proofs():
             if name in proof.promises:
@@ -108,13 +114,11 @@ def _short(name: str) -> str:
     return f"[{Path(path).stem}](../{path})::{test.split('[')[0]}" if test else f"[{path}](../{path})"
 
 
-PARTS: Final[Mapping[str, Callable[[], str]]] = {
-    "promises": promises,
-    "mutants": mutants,
-    "faults": faults,
-    "tests": tests,
+PAGES: Final[Mapping[str, Mapping[str, Callable[[], str]]]] = {
+    "proof.md": {"promises": promises, "mutants": mutants, "crashes": crashes, "faults": faults},
+    "proof-tests.md": {"tests": tests},
 }
-"""What is drawn, by the name in its marks."""
+"""What is drawn on which page, by the name in its marks."""
 
 
 if __name__ == "__main__":

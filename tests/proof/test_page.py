@@ -6,8 +6,8 @@ import sys
 from tests.proof.catalogue import ROOT
 
 
-def test_page_is_as_the_tests_draw_it() -> None:
-    """docs/proof.md names the tests that there are: run `python -m tests.proof` if it does not."""
+def test_pages_are_as_the_tests_draw_them() -> None:
+    """The pages of docs/proof name the tests that there are: run `python -m tests.proof` if it does not."""
     # In a process of its own: pytest does not collect twice in one.
     done = subprocess.run(
         [sys.executable, "-m", "tests.proof", "--check"],

@@ -517,6 +517,46 @@ def test_results_that_come_during_the_drain_are_journaled(desk: Desk) -> None:
     desk.play(story())
 
 
+def test_a_clean_stop_shows_its_last_position(desk: Desk) -> None:
+    """After a clean drain the position of the last commit is shown, for the group's commit at the end."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.slow = asyncio.Event()
+        desk.request(A)
+        await desk.until(lambda: desk.hub.calls)
+        await desk.shard.drain()
+        assert desk.shard.state == "closed"
+        assert desk.position(Input.REQUESTS) == 1
+        desk.log.gate = asyncio.Event()
+        desk.shard.start()
+        assert desk.shard.position() is None
+        desk.log.gate.set()
+        await desk.until(lambda: desk.shard.state == "open")
+
+    desk.play(story())
+
+
+@pytest.mark.fault("a zombie: another worker fences the shard while it drains")
+def test_a_fenced_drain_shows_no_position(desk: Desk) -> None:
+    """A shard whose last commit failed while it let go shows no position: it may be another's by now."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.slow = asyncio.Event()
+        desk.request(A)
+        await desk.until(lambda: desk.hub.calls)
+        draining = asyncio.ensure_future(desk.shard.drain())
+        await desk.rest()
+        desk.cluster.init_producer("unbinding-0")
+        desk.hub.slow.set()
+        await draining
+        assert desk.ear.heard("shard.fenced")
+        assert desk.shard.position() is None
+
+    desk.play(story())
+
+
 def test_a_call_that_never_began_is_taken_back(desk: Desk) -> None:
     """A revoke call that was decided and not begun does not count as attempted after a clean stop."""
 

@@ -94,6 +94,8 @@ DEEDS = (
     "rotate keys",
     "lose key",
     "lose requests",
+    "repeat command",
+    "break contract of command",
 )
 
 EXPECTED = frozenset(

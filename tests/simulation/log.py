@@ -151,6 +151,8 @@ class SimLog:
     async def close(self) -> None:
         """Let the producer go; what it has open stays open until it times out or is fenced."""
         self._epoch = None
+        # It always takes a moment: a kill can find it there.
+        await asyncio.sleep(0)
         await self._network.breathe()
 
     async def _transact(self, epoch: int, writes: Sequence[Write]) -> None:

@@ -20,6 +20,7 @@ class OnCall:
 
     post: Post
     _ordered: list[tuple[dict[str, Any], str, int]] = field(default_factory=list)
+    _sent: list[tuple[dict[str, Any], list[tuple[str, bytes]], int]] = field(default_factory=list)
 
     def command(self) -> None:
         """Order a replay or a discard of a letter that stands."""
@@ -40,6 +41,17 @@ class OnCall:
             data, kind, partition = self.post.random.choice(self._ordered)
             self._send(data, kind, partition)
 
+    def repeat(self) -> None:
+        """Send the very same command twice, in the same or in another partition, as a producer may."""
+        if self._sent:
+            data, headers, partition = self.post.random.choice(self._sent)
+            if self.post.random.random() < 0.2:
+                partition = self.post.random.randrange(self.post.world.partitions)
+            self.post.append(LogicalTopic.COMMANDS, data, headers, partition=partition)
+            name = dict(headers)["ce_id"].decode()
+            self.post.world.reach("deed repeat command")
+            self.post.world.note(f"on-call repeats {name} in partition {partition}")
+
     def insist(self) -> None:
         """Order one letter's replay several times, each with the sequence that it should have by then."""
         partition = self.post.random.randrange(self.post.world.partitions)
@@ -55,10 +67,12 @@ class OnCall:
                 )
 
     def junk(self) -> None:
-        """Send what is no command."""
+        """Send what is no command, or one that breaks its contract."""
         partition = self.post.random.randrange(self.post.world.partitions)
         kind = self.post.random.choice((REPLAY_REQUESTED, "promote.requested.v1"))
-        value: object = self.post.random.choice((b"junk", None))
+        value: object = self.post.random.choice((b"junk", None, {"letter": "x"}))
+        if isinstance(value, dict):
+            self.post.world.reach("deed break contract of command")
         self.post.append(LogicalTopic.COMMANDS, value, self.post.headers(kind), partition=partition)
         self.post.world.note(f"on-call sends junk to partition {partition}")
 
@@ -91,6 +105,7 @@ class OnCall:
     def _send(self, data: dict[str, Any], kind: str, partition: int) -> None:
         self._ordered.append((data, kind, partition))
         headers = self.post.headers(kind)
+        self._sent.append((data, headers, partition))
         self.post.append(LogicalTopic.COMMANDS, data, headers, partition=partition)
         origin = f"from {data['from']}" if "from" in data else ""
         verb = "replay" if kind == REPLAY_REQUESTED else "discard"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BINDINGS = ("binding-a", "binding-b", "binding-c", "binding-d", "binding-e")
 REST_LIMIT = 2 * 3600.0
 """Simulated seconds in which everything must have come to its end: longer than any patience."""
-WATCHES = (20.0, 20.0, 20.0, 700.0)
+WATCHES = (*(20.0,) * 7, 700.0)
 """How long a restart at rest is watched, in simulated seconds; the long one outlasts every timer."""
 
 
@@ -261,6 +261,7 @@ class Story:
             oncall.command: 6,
             oncall.all_of_them: 2,
             oncall.again: 2,
+            oncall.repeat: 2,
             oncall.insist: 1,
             oncall.junk: 1,
         }

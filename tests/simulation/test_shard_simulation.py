@@ -17,9 +17,9 @@ from tests.simulation.scenario import Outcome, play
 from tests.simulation.show import told
 from tests.simulation.subject import make_shard
 
-SEEDS = int(os.environ.get("UNBINDING_SIMULATION_SEEDS", "2000"))
+SEEDS = int(os.environ.get("UNBINDING_SIMULATION_SEEDS", "1500"))
 """How many scenarios are played; `make simulate` plays more."""
-MORE = 500
+MORE = 250
 """How many more are played at a time where few were asked for, until everything on the list was reached."""
 MOST = 6_000
 ROOT = Path(__file__).parents[2]

@@ -254,6 +254,20 @@ CONSULT_AGAIN = replace(
     attempts=(),
 )
 
+IN_DOUBT = History(
+    # Saga o decided its call and was given up before it was made: no ledger has it.
+    requests=(request(1, consulted=False), request()),
+    states=(
+        event(1, "requested", **OTHER),
+        event(2, "parked", step="cancel_token", reason="crashed", attempts=1, transaction=20, **OTHER),
+        event(1, "requested", offset=3, moment=30),
+        event(2, "revoked", offset=4, moment=40, step="cancel_token", done=("consult", "cancel_token")),
+        event(3, "unbound", offset=5, moment=40, step="cancel_token", done=("consult", "cancel_token")),
+    ),
+    letters=(letter(20, key="o", saga_id="o", sequence=2, reason="crashed"),),
+    attempts=(attempt(35, "cancel_token"),),
+)
+
 RIGHT: dict[str, History] = {
     "empty": History(),
     "unbound": GOOD,
@@ -303,6 +317,7 @@ RIGHT: dict[str, History] = {
         letters=(letter(20, key="o", saga_id="o", sequence=2, reason="failed"),),
         attempts=(),
     ),
+    "permitted by a parked saga whose call may have been made": IN_DOUBT,
     "bound again by the clock of a worker that was set back": History(
         requests=(
             request(targets=AGREEMENT, consulted=False, requested_at=BASE + 500),
@@ -398,6 +413,12 @@ RIGHT: dict[str, History] = {
             event(5, "refused", step="consult", at=BASE + 320, attempts=3),
         ),
         attempts=(),
+    ),
+    "called when its line opened, by a clock that was set back": replace(
+        WAITED,
+        states=(REQUESTED, replace(WAITING, next_attempt_at=WAITING.at), WAITED.states[2]),
+        attempts=(CONSULT, attempt(30, "consult", attempt=2, begun_at=BASE - 3_600_000)),
+        limits=Limits(),
     ),
     "under way": UNDER_WAY,
     "under way, with its journal": LIVE,

@@ -15,6 +15,7 @@ from tests.verify.right import (
     FORWARD,
     FORWARDED,
     GOOD,
+    IN_DOUBT,
     JOINED,
     JOINED_STATE,
     LIVE,
@@ -270,6 +271,19 @@ WRONG: dict[str, tuple[str, History]] = {
     "a revoke without permission": (
         "revoke.unpermitted",
         replace(GOOD, attempts=(attempt(15, "cancel_token"),)),
+    ),
+    "a revoke after a parked saga that attempted none": (
+        "revoke.unpermitted",
+        replace(
+            IN_DOUBT,
+            states=(IN_DOUBT.states[0], replace(IN_DOUBT.states[1], attempts=0), *IN_DOUBT.states[2:]),
+        ),
+    ),
+    "a revoke after another token's parked saga": (
+        "revoke.unpermitted",
+        replace(
+            IN_DOUBT, requests=(replace(IN_DOUBT.requests[0], targets=frozenset({"token:u"})), request())
+        ),
     ),
     "a revoke in the moment of its permission": (
         "revoke.unpermitted",

@@ -28,21 +28,26 @@ SECOND_LOOK_S: Final = 0.3
 """Others' transactions are open in a topic that others write: only what stands still that long may hang."""
 
 
-async def hanging(
-    reader: Reader, *, own: Collection[TopicPartition], shared: Collection[TopicPartition]
-) -> set[TopicPartition]:
-    """Return the partitions in which something is open that nobody is going to end.
+async def open_ends(reader: Reader, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the last stable offsets that lie below their high watermarks. Raises LogInterrupted."""
+    if not partitions:
+        return {}
+    stable = await reader.offsets(partitions, at=LATEST, committed=True)
+    marks = await reader.offsets(partitions, at=LATEST)
+    return {tp: offset for tp, offset in stable.items() if offset < marks[tp]}
 
-    ``own``: where nobody else writes, asked for right after a fence. ``shared``: where others write, too.
+
+async def still_open(reader: Reader, partitions: Collection[TopicPartition]) -> set[TopicPartition]:
+    """Return the partitions in which something stands open and does not move, where others write, too.
+
     Raises LogInterrupted.
     """
-    first = await _open_ends(reader, {*own, *shared})
-    still = first.keys() & set(shared)
-    if still:
-        await asyncio.sleep(SECOND_LOOK_S)
-        second = await _open_ends(reader, still)
-        still = {tp for tp in still if second.get(tp) == first[tp]}
-    return still | (first.keys() & set(own))
+    first = await open_ends(reader, partitions)
+    if not first:
+        return set()
+    await asyncio.sleep(SECOND_LOOK_S)
+    second = await open_ends(reader, first.keys())
+    return {tp for tp, offset in first.items() if second.get(tp) == offset}
 
 
 async def give_markers(
@@ -57,10 +62,3 @@ async def give_markers(
         await producer.commit_transaction()
     else:
         await producer.abort_transaction()
-
-
-async def _open_ends(reader: Reader, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-    """Return the last stable offsets that lie below their high watermarks."""
-    stable = await reader.offsets(partitions, at=LATEST, committed=True)
-    marks = await reader.offsets(partitions, at=LATEST)
-    return {tp: offset for tp, offset in stable.items() if offset < marks[tp]}

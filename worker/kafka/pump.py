@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _WAIT_MS: Final = 500
 _PACE_MS: Final = 4
+_LAST_COMMIT_S: Final = 2.0
 
 
 class ShardLike(Protocol):
@@ -189,7 +191,10 @@ class Pump(Generic[S]):
         held = frozenset(self._active)
         await self._drain(held)
         self._passing(CrashPoint.DRAINED)
-        await self._keeper.renew()
+        # Only shown: an end is not held up for it when the broker is away.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_COMMIT_S):
+                await self._keeper.renew()
         self._keeper.end(held)
         await self._membership.leave()
         self._passing(CrashPoint.LEFT)

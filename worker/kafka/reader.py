@@ -144,6 +144,14 @@ class Reader:
 
         return await self._tried(ask, doing=f"ask for the last transaction of {transactional_id}")
 
+    async def refresh(self) -> None:
+        """Ask anew which topics there are, and who leads them. Raises LogInterrupted."""
+
+        async def ask(client: AIOKafkaClient) -> None:
+            await client.force_metadata_update()
+
+        await self._tried(ask, doing="ask which topics there are")
+
     async def partition_count(self, topic: str) -> int:
         """Return how many partitions a topic has, 0 if there is none. Raises LogInterrupted."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +14,9 @@ from aiokafka.structs import RecordMetadata, TopicPartition
 
 from contracts.topics import LogicalTopic
 from worker.crash_points import CrashPoint, pass_by
+from worker.kafka.fates import Fate
 from worker.kafka.faults import CLIENT_ERRORS, HOPELESS, fault_of, read_fault_of
-from worker.kafka.hanging import give_markers, hanging
+from worker.kafka.hanging import give_markers, open_ends, still_open
 from worker.kafka.producers import Compression, bury, make_producer, refusal_of, start_producer
 from worker.kafka.reachability import explained
 from worker.kafka.reader import EARLIEST, LATEST, Fetched, Reader
@@ -32,14 +33,13 @@ from worker.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from aiokafka import AIOKafkaProducer
     from aiokafka.producer.message_accumulator import BatchBuilder
 
     from worker.crash_points import Passing
     from worker.kafka.connection import Connection
-    from worker.kafka.fates import Fate
 
 INPUT_TOPICS: Final[Mapping[Input, LogicalTopic]] = {
     Input.REQUESTS: LogicalTopic.REQUESTS,
@@ -119,6 +119,8 @@ class ShardLog:
     async def fence(self) -> None:
         """Start a fresh producer under the partition's own id; see ports.Log."""
         self._give_up()
+        await self._reader.refresh()  # a topic that has gone must hold up nobody
+        before = await self._open_ends()
         fate = await self._reader.last_fate(self._id)
         producer = make_producer(
             self._connection,
@@ -135,33 +137,54 @@ class ShardLog:
         except CLIENT_ERRORS as error:
             raise fault_of(error, doing=f"start producer {self._id}") from error
         self._producer = producer
-        await self._end_hanging(producer, fate)
+        await self._end_hanging(producer, fate, before)
 
-    async def _end_hanging(self, producer: AIOKafkaProducer, fate: Fate | None) -> None:
+    async def _end_hanging(
+        self, producer: AIOKafkaProducer, fate: Fate | None, before: Mapping[TopicPartition, int]
+    ) -> None:
         """Give records of this id that hang the markers that they lack; see `hanging`.
 
-        Raises RestoreStalled where it is not known which: our next commit would show them, right or wrong.
+        ``before``: what stood open before the fate was asked for. Raises RestoreStalled where it is not known
+        how they ended: our next commit would show them, right or wrong.
         """
-        names, reader = self._settings.names, self._reader
-        own = [self._own(topic) for topic in _OWN]
-        count = await reader.partition_count(names[LogicalTopic.REQUESTS])
-        shared = [TopicPartition(names[topic], number) for topic in _SHARED for number in range(count)]
-        found = await hanging(reader, own=own, shared=shared)
-        if fate is None:
-            # The journal's end is waited for, and told, by the restore itself.
-            ours = found & {self._own(topic) for topic in _OWN if topic is not LogicalTopic.JOURNAL}
-            if ours:
-                self._give_up()
-                raise RestoreStalled(_hangs(ours, self._id))
-            return
-        if not found:
+        found = await self._open_ends()
+        ours = set(found)
+        match fate:
+            case Fate.ABORTED:
+                ours |= await still_open(self._reader, await self._existing(_SHARED))
+            case Fate.COMMITTED:
+                # What was opened after the question was not what it was about.
+                ours = {tp for tp, offset in found.items() if before.get(tp) == offset}
+            case None:
+                ours = set()
+        # The journal's end is waited for, and told, by the restore itself.
+        unknown = found.keys() - ours - {self._own(LogicalTopic.JOURNAL)}
+        if unknown:
+            self._give_up()
+            raise RestoreStalled(_hangs(unknown, self._id))
+        if fate is None or not ours:
             return
         try:
             async with asyncio.timeout(self._settings.commit_limit_ms / 1000):
-                await give_markers(producer, found, fate)
+                await give_markers(producer, ours, fate)
         except CLIENT_ERRORS as error:
             self._give_up()
             raise fault_of(error, doing=f"end what hangs of {self._id}") from error
+
+    async def _open_ends(self) -> dict[TopicPartition, int]:
+        """Return what stands open where this shard alone writes."""
+        own = {tp for tp in await self._existing(_OWN) if tp.partition == self._partition}
+        return await open_ends(self._reader, own)
+
+    async def _existing(self, topics: Iterable[LogicalTopic]) -> set[TopicPartition]:
+        """Return the partitions of the topics that are there, as far as we may know."""
+        found: set[TopicPartition] = set()
+        for topic in topics:
+            name = self._settings.names[topic]
+            with suppress(LogError):
+                count = await self._reader.partition_count(name)
+                found |= {TopicPartition(name, number) for number in range(count)}
+        return found
 
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write all of it in one transaction, or nothing; see ports.Log.

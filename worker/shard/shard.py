@@ -118,6 +118,7 @@ class Shard:
         self._memory: Memory | None = None
         self._task: asyncio.Task[None] | None = None
         self._wanted = False
+        self._drained = False
         self._taken: dict[Input, int] | None = None
         self._failures = 0
         self._fenced = False
@@ -140,14 +141,19 @@ class Shard:
         return self._options.partition
 
     def position(self) -> dict[Input, int] | None:
-        """Return the committed position of a shard that is wanted: what the lease shows to the group."""
-        return self._taken if self._wanted or self._state is ShardState.DRAINING else None
+        """Return the committed position of a shard that is wanted: what the lease shows to the group.
+
+        After a clean drain it stays, for the group's last commit; if the last commit failed there is none.
+        """
+        shown = self._wanted or self._drained or self._state is ShardState.DRAINING
+        return self._taken if shown else None
 
     def start(self) -> None:
         """Claim the partition and serve it, in a task of the shard's own."""
         self._wanted = True
         if self._task is None or self._task.done():
             self._taken = None
+            self._drained = False
             self._task = asyncio.get_running_loop().create_task(
                 self._run(), name=f"shard-{self._options.partition}"
             )
@@ -440,6 +446,7 @@ class Shard:
         unit = self._unit()
         self._intake.wind_up(unit)
         await self._commit(unit, memory)
+        self._drained = True
         self._report.event("shard.drained")
         self._passing(CrashPoint.WOUND_UP)
 

@@ -22,17 +22,25 @@ EXPIRY_GRACE_MS = 5_000
 def calls_in_time(facts: Facts) -> Iterator[Violation]:
     """Find calls that came too early or too late: by the ledger, and by the events alone."""
     for saga_id, attempts in facts.attempts.items():
-        for attempt in attempts:
+        for number, attempt in enumerate(attempts):
             facts.coverage.check(_P4, "calls")
-            yield from _judge(facts, attempt, facts.before(saga_id, attempt.begun))
+            yield from _judge(facts, attempt, facts.before(saga_id, attempt.begun), attempts[:number])
     for events in facts.events.values():
         yield from _waits(facts, events)
 
 
-def _judge(facts: Facts, attempt: Attempt, seen: Sequence[StateSeen]) -> Iterator[Violation]:
+def _judge(
+    facts: Facts, attempt: Attempt, seen: Sequence[StateSeen], earlier: Sequence[Attempt]
+) -> Iterator[Violation]:
     event = _wait_before(seen)
     # A quick try follows in process: the wall clock may have jumped back since its call began.
-    if event is not None and not attempt.quick and attempt.begun_at < (event.next_attempt_at or 0):
+    waits = event is not None and not attempt.quick and not _line_is_stopped(event)
+    if (
+        event is not None
+        and waits
+        and attempt.begun_at < (event.next_attempt_at or 0)
+        and not _is_over(event, earlier)
+    ):
         early = (event.next_attempt_at or 0) - attempt.begun_at
         yield broken("call.early", (event, attempt), what=f"a call {early} ms before its nextAttemptAt")
     expires_at = _expiry(facts, seen)
@@ -43,6 +51,14 @@ def _judge(facts: Facts, attempt: Attempt, seen: Sequence[StateSeen]) -> Iterato
     ):
         late = attempt.begun_at - expires_at
         yield broken("call.expired", (*seen[-1:], attempt), what=f"a call {late} ms after expiresAt")
+
+
+def _is_over(event: StateSeen, earlier: Sequence[Attempt]) -> bool:
+    """Say whether a call in time has ended the wait: a successor may repeat it by a clock that is behind."""
+    return any(
+        attempt.begun > event.moment and attempt.begun_at >= (event.next_attempt_at or 0)
+        for attempt in earlier
+    )
 
 
 def _wait_before(seen: Sequence[StateSeen]) -> StateSeen | None:

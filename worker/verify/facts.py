@@ -46,6 +46,13 @@ class Facts:
         events = self.events.get(saga_id)
         return None if not events else next(self.asked(events[0]), None)
 
+    def overtaken(self, attempt: Attempt) -> bool:
+        """Say whether a call may have left before a notice came; the ledger notes it a little later."""
+        return any(
+            event.evidence == "notice" and attempt.begun_at < event.at + self.history.limits.call_ms
+            for event in self.before(attempt.saga_id, attempt.begun)
+        )
+
     def before(self, saga_id: str, moment: int) -> list[StateSeen]:
         """Return the saga's events that were committed before the moment."""
         return [event for event in self.events.get(saga_id, ()) if event.moment < moment]

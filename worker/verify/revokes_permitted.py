@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 from worker.verify.history import Topic
@@ -74,13 +74,32 @@ def _permitted(facts: Facts, attempt: Attempt, seen: Sequence[StateSeen]) -> boo
     if any(event.state == "allowed" or {"consult", "cancel_token"} & set(event.done) for event in seen):
         return True
     # What an earlier saga of this token was allowed and attempted counts for this one.
-    return any(
+    return _parked_in_doubt(facts, attempt, since=seen[0].moment) or any(
         earlier.target == attempt.target
         and earlier.saga_id != attempt.saga_id
         and earlier.begun < attempt.begun
         and earlier.step == attempt.step
         for earlier in facts.history.attempts
     )
+
+
+def _parked_in_doubt(facts: Facts, attempt: Attempt, *, since: int) -> bool:
+    """Say whether another saga stood parked at this very revoke with an attempt decided.
+
+    Its worker may have been killed before the call left: then no ledger has it, and nobody can know.
+    """
+    for saga_id, events in facts.events.items():
+        opened = facts.opened_by(saga_id)
+        if saga_id == attempt.saga_id or events[0].binding_id != attempt.binding_id:
+            continue
+        if opened is None or attempt.target not in opened.targets:
+            continue
+        for event, after in zip_longest(events, events[1:]):
+            in_doubt = event.state == "parked" and event.step == attempt.step and event.attempts > 0
+            stood = event.moment < attempt.begun and (after is None or after.moment > since)
+            if in_doubt and stood:
+                return True
+    return False
 
 
 def _deaths(facts: Facts) -> Mapping[tuple[str, str], list[tuple[StateSeen, int]]]:

@@ -47,6 +47,8 @@ def _one_at_a_time(attempts: Sequence[Attempt]) -> Iterator[Violation]:
 def _one_saga_at_a_time(facts: Facts, attempts: Sequence[Attempt]) -> Iterator[Violation]:
     last: dict[str, Attempt] = {}
     for attempt in attempts:
+        if facts.overtaken(attempt):
+            continue  # it was on its way when a notice gave the turn to the next saga
         for saga_id, earlier in last.items():
             if saga_id != attempt.saga_id and _active(facts, earlier, attempt.begun):
                 what = f"begun while saga {saga_id} of the same binding was under way"

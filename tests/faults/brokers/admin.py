@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.admin import AlterPartitionReassignmentsRequest
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.produce import ProduceRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -105,10 +107,22 @@ async def coordinator(servers: str, *, group: str = "", transactional_id: str = 
         return int(await client.coordinator_lookup(kind, group or transactional_id))
 
 
+async def throttled_ms(servers: str, *, client_id: str) -> int:
+    """Ask how long the broker holds back whoever has this client id: a producer or a reader, the longer one.
+
+    An empty request of either kind is counted with the client's own; its answer says by how much it is over.
+    """
+    async with asking(servers, client_id=client_id) as client:
+        node = client.get_random_node()
+        produced = await client.send(node, ProduceRequest(None, -1, 1_000, []))
+        fetched = await client.send(node, FetchRequest(0, 0, 1, 0, []))
+        return int(max(produced.throttle_time_ms, fetched.throttle_time_ms))
+
+
 @asynccontextmanager
-async def asking(servers: str) -> AsyncIterator[AIOKafkaClient]:
+async def asking(servers: str, *, client_id: str = "tests") -> AsyncIterator[AIOKafkaClient]:
     """Give a client that knows the cluster."""
-    client = AIOKafkaClient(bootstrap_servers=servers, client_id="tests", request_timeout_ms=5_000)
+    client = AIOKafkaClient(bootstrap_servers=servers, client_id=client_id, request_timeout_ms=5_000)
     await client.bootstrap()
     try:
         yield client

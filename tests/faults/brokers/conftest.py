@@ -46,9 +46,9 @@ class _Behind:
     port: int
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def _behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Behind]:
-    """Give the tests of a file one broker; each of them leaves it running."""
+    """Give the tests of this folder one broker; each of them leaves it running, or it is started again."""
     (ports,) = free_ports(nodes=1)
     listener = Listener(
         name="CABLE", protocol="PLAINTEXT", ports=(ports.clients,), advertised=(ports.controller,)

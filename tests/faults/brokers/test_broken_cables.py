@@ -39,6 +39,7 @@ def _failed(process: Process) -> int:
     return process.count("transaction.failed") + process.count("shard.fenced")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "hurt",
     [
@@ -100,6 +101,7 @@ def _stopped(process: Process) -> frozenset[int]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.fault("connections reset, half-closed and forgotten under load, again and again")
 async def test_connections_break_all_the_time(wired: Wired, prefix: str, tmp_path: Path) -> None:
     """However often connections break, the worker makes them anew, and no partition stays closed."""
@@ -140,6 +142,7 @@ async def test_lost_answers_to_commits(wired: Wired, prefix: str, tmp_path: Path
         assert worker.child.running
 
 
+@pytest.mark.long
 @pytest.mark.fault("SIGSTOP inside a transaction, until the coordinator has aborted it")
 async def test_frozen_inside_a_transaction(wired: Wired, prefix: str, tmp_path: Path) -> None:
     """A worker frozen with all sent and nothing committed finds it aborted, and does it over again."""

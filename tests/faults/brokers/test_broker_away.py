@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -69,6 +70,7 @@ async def test_paused_for_long(wired: Wired, prefix: str, tmp_path: Path) -> Non
         assert len(lines_between(worker, began_at, ended_at)) / minutes <= _LINES
 
 
+@pytest.mark.long
 @pytest.mark.fault("the broker is killed three times in a row")
 async def test_killed_again_and_again(wired: Wired, prefix: str, tmp_path: Path) -> None:
     """A broker that is killed as soon as work goes on, three times, loses nothing."""
@@ -92,6 +94,7 @@ async def test_killed_again_and_again(wired: Wired, prefix: str, tmp_path: Path)
         assert len(stage.running) == 2
 
 
+@pytest.mark.long
 @pytest.mark.fault("the broker is not there when the worker starts")
 async def test_not_there_at_the_start(wired: Wired, prefix: str, tmp_path: Path) -> None:
     """A worker that finds no broker waits, says which address does not answer, and works when it does."""
@@ -120,6 +123,7 @@ async def test_not_there_at_the_start(wired: Wired, prefix: str, tmp_path: Path)
         assert len(lines_between(worker, began_at, ended_at)) / minutes <= _LINES
 
 
+@pytest.mark.long
 @pytest.mark.fault("the broker throttles the worker's producers and readers by quota")
 async def test_throttled(wired: Wired, prefix: str, tmp_path: Path) -> None:
     """Over its quotas a worker is slower: nothing is lost, and no partition changes hands."""
@@ -134,6 +138,13 @@ async def test_throttled(wired: Wired, prefix: str, tmp_path: Path) -> None:
         await stage.settled()
         load = make_load()
         load.plan(150, over_ms=6_000)
-        await prove(stage, load, deliver(stage, load, servers=wired.plain))
+        sending = deliver(stage, load, servers=wired.plain)
+
+        async def held_back(role: str) -> bool:
+            return await admin.throttled_ms(wired.plain, client_id=f"{app}-{role}") > 0
+
+        for role in ("requests", f"{app}-0"):
+            await until(partial(held_back, role), within_s=40, what=f"{role} is throttled", look_s=0.1)
+        await prove(stage, load, sending)
         assert stage.open_partitions() == ALL
         assert [line for line in stage.lines() if line.event == "shard.fenced"] == []

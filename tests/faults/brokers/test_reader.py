@@ -90,7 +90,7 @@ async def test_a_silent_connection_is_given_up(
 ) -> None:
     """A connection whose other end has vanished costs one question its time limit, and then is made anew."""
     connection = Connection(bootstrap_servers=wired.cable.address, request_timeout_ms=20_000)
-    reader = readers.reader(connection, limit_ms=1_500)
+    reader = readers.reader(connection, limit_ms=3_000)
     assert await reader.offsets([partition], at=LATEST) == {partition: 0}
     wired.cable.forget()
     with pytest.raises(LogInterrupted, match="no answer in time"):
@@ -98,6 +98,7 @@ async def test_a_silent_connection_is_given_up(
     assert await reader.offsets([partition], at=LATEST) == {partition: 0}
 
 
+@pytest.mark.long
 @pytest.mark.promise("P11")
 @pytest.mark.fault("a cluster that comes back under other addresses")
 async def test_addresses_change(start_broker: StartBroker, prefix: str, readers: Readers) -> None:

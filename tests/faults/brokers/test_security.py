@@ -172,7 +172,7 @@ async def test_refused(secured: Secured, listener: str, given: dict[str, Any], s
     """Who is not let in is told what is wrong, at which address, and what to look at; no secret is told."""
     if "ssl_ca_file" in given:
         given = {**given, "ssl_ca_file": secured.foreign_ca_file}
-    reader = Reader(secured.at(listener, **given), role="x", limit_ms=4_000)
+    reader = Reader(secured.at(listener, **given), role="x", limit_ms=2_500)
     with pytest.raises(LogInterrupted) as refused:
         await reader.partition_count("anything")
     await reader.close()
@@ -184,6 +184,7 @@ async def test_refused(secured: Secured, listener: str, given: dict[str, Any], s
     assert _WRONG not in told
 
 
+@pytest.mark.long
 @pytest.mark.fault("the password is changed under a running worker, and changed back")
 async def test_credentials_lost_and_found(
     secured: Secured, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -107,27 +107,30 @@ class Hired:
 
     async def settled(self, *, within_s: float = 60) -> None:
         """Wait until nothing is wrong and each shard has been opened."""
-        await until(
-            lambda: self.task.done() or (self.opened() >= PARTITIONS and not self.troubles()),
+        await self._until(
+            lambda: self.opened() >= PARTITIONS and not self.troubles(),
             within_s=within_s,
             what="the worker is ready",
         )
-        assert not self.task.done(), "the worker has ended by itself"
 
     async def says(self, *words: str, within_s: float = 60) -> str:
         """Wait until health says all these words, and return all it says."""
+        await self._until(
+            lambda: all(word in self.troubles() for word in words),
+            within_s=within_s,
+            what=f"health says {words}",
+        )
+        return self.troubles()
 
-        def said() -> bool:
-            return self.task.done() or all(word in self.troubles() for word in words)
-
+    async def _until(self, condition: Callable[[], bool], *, within_s: float, what: str) -> None:
+        """Wait for a condition; if it does not come true, tell what health and log say instead."""
         try:
-            await until(said, within_s=within_s, what=f"health says {words}")
+            await until(lambda: self.task.done() or condition(), within_s=within_s, what=what)
         except TimeoutError as error:
             raise TimeoutError(
                 f"{error}; it says {self.troubles()!r}; last {self.diary.lines[-8:]}"
             ) from error
         assert not self.task.done(), "the worker has ended by itself"
-        return self.troubles()
 
 
 @dataclass(slots=True, kw_only=True)

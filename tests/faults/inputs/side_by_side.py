@@ -3,61 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
 from tests.brokers.fixtures import fresh_prefix
-from tests.faults.inputs.house import open_house
+from tests.faults.inputs.house import House, open_house
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     import pytest
 
-    from tests.faults.inputs.house import House
     from worker.sandbox.local_kafka import LocalKafka
 
-R = TypeVar("R")
-
-
-class Named(Protocol):
-    """A case."""
-
-    @property
-    def name(self) -> str:
-        """Its name, which no other case has."""
-        ...
-
-
-C = TypeVar("C", bound=Named)
+Play: TypeAlias = Callable[[House], Awaitable[None]]
+"""What a test does in a house; it raises what is wrong."""
+Played: TypeAlias = Mapping[str, BaseException | None]
+"""What came of each case, by name: nothing, or why it failed."""
 
 
 def play_side_by_side(
-    cases: Sequence[C],
-    play: Callable[[C, House], Awaitable[R]],
-    *,
-    kafka: LocalKafka,
-    directories: pytest.TempPathFactory,
-) -> dict[str, R | BaseException]:
-    """Return what came of each case, by name; of one that failed its error."""
+    plays: Mapping[str, Play], *, kafka: LocalKafka, directories: pytest.TempPathFactory
+) -> Played:
+    """Play cases at the same time, and return what came of each."""
 
-    async def play_one(case: C) -> R:
+    async def play_one(play: Play) -> None:
         async with open_house(
             directories.mktemp("house"),
             bootstrap_servers=kafka.bootstrap_servers,
             users_servers=kafka.users_bootstrap_servers,
             prefix=fresh_prefix(),
         ) as house:
-            return await play(case, house)
+            await play(house)
 
-    async def play_all() -> list[R | BaseException]:
-        return await asyncio.gather(*(play_one(case) for case in cases), return_exceptions=True)
+    async def play_all() -> list[BaseException | None]:
+        return await asyncio.gather(*map(play_one, plays.values()), return_exceptions=True)
 
-    return dict(zip((case.name for case in cases), asyncio.run(play_all()), strict=True))
+    return dict(zip(plays, asyncio.run(play_all()), strict=True))
 
 
-def came_of(played: dict[str, R | BaseException], case: Named) -> R:
-    """Return what came of a case, or raise why it failed."""
-    found = played[case.name]
-    if isinstance(found, BaseException):
-        raise found
-    return found
+def came_well(played: Played, name: str) -> None:
+    """Raise why a case failed, if it did."""
+    error = played[name]
+    if error is not None:
+        raise error

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from contracts.topics import LogicalTopic
-from tests.faults.inputs.side_by_side import came_of, play_side_by_side
+from tests.faults.inputs.side_by_side import came_well, play_side_by_side
 from tests.faults.stage import until
 from worker.kafka.topics import check
 
 if TYPE_CHECKING:
     from tests.faults.inputs.house import House
+    from tests.faults.inputs.side_by_side import Play, Played
     from worker.sandbox.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.promise("P1", "P10")]
@@ -49,25 +51,38 @@ AT_START: Final = (
 )
 
 
-async def begin_without(case: Missing, house: House) -> str:
+async def begin_without(case: Missing, house: House) -> None:
     """Start a worker without the topic, wait for what it says, make the topic, and wait for rest."""
     await house.delete(case.topic)
     async with house.worker() as hired:
         if case.topic is not LogicalTopic.REQUESTS:
             for _ in range(case.requests):
                 await house.ask(word=case.word)
-        said = await hired.says(house.name(case.topic), _TO_DO, *case.says)
+        await hired.says(house.name(case.topic), _TO_DO, *case.says)
         await house.make()
         await house.ask(1)
         await house.rest()
         await hired.settled()
-    return said
+
+
+async def lose_states(house: House) -> None:
+    """Delete the topic of states under a worker, wait for what it says, and make it again."""
+    async with house.worker() as hired:
+        await hired.settled()
+        await hired.served(await house.ask())
+        await house.delete(LogicalTopic.STATES)
+        _culprit, after = await house.ask(), await house.ask()
+        await hired.says("shard 0", house.name(LogicalTopic.STATES), _TO_DO, within_s=90)
+        await house.make()
+        await hired.served(after, within_s=90)
 
 
 @pytest.fixture(scope="module")
-def begun(guarded: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | BaseException]:
-    """Play all starts side by side."""
-    return play_side_by_side(AT_START, begin_without, kafka=guarded, directories=tmp_path_factory)
+def played(guarded: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Play them side by side: most of their time is waiting."""
+    plays: dict[str, Play] = {case.name: partial(begin_without, case) for case in AT_START}
+    plays["lose states"] = lose_states
+    return play_side_by_side(plays, kafka=guarded, directories=tmp_path_factory)
 
 
 @pytest.mark.parametrize(
@@ -77,22 +92,15 @@ def begun(guarded: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> dict
         for case in AT_START
     ],
 )
-def test_missing_at_the_start(begun: dict[str, str | BaseException], case: Missing) -> None:
+def test_missing_at_the_start(played: Played, case: Missing) -> None:
     """A worker without one of its topics says which and what to do, and serves once it is there."""
-    assert _TO_DO in came_of(begun, case)
+    came_well(played, case.name)
 
 
 @pytest.mark.fault("topic of states deleted while a worker runs")
-async def test_states_deleted(house: House) -> None:
+def test_states_deleted(played: Played) -> None:
     """A topic deleted under a running worker stops its shard in words; made again, everything goes on."""
-    async with house.worker() as hired:
-        await hired.settled()
-        await hired.served(await house.ask())
-        await house.delete(LogicalTopic.STATES)
-        _culprit, after = await house.ask(), await house.ask()
-        await hired.says("shard 0", house.name(LogicalTopic.STATES), _TO_DO, within_s=90)
-        await house.make()
-        await hired.served(after, within_s=90)
+    came_well(played, "lose states")
 
 
 @pytest.mark.fault("a topic with too few partitions")

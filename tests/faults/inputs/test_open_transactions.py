@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from contracts.topics import LogicalTopic
 from tests.faults.inputs.house import SESSION_MS
+from tests.faults.inputs.side_by_side import came_well, play_side_by_side
 from tests.faults.stage import until
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.faults.inputs.drafts import Draft
     from tests.faults.inputs.house import House
+    from tests.faults.inputs.side_by_side import Play, Played
+    from worker.sandbox.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.promise("P1", "P2", "P10")]
 
@@ -39,9 +43,8 @@ async def foreign(
         yield producer
 
 
-@pytest.mark.fault("a foreign open transaction in the journal during a restore")
-async def test_restore_behind_an_open_transaction(house: House) -> None:
-    """A restore waits behind a foreign open transaction, says so, and ends once that is over."""
+async def restore_behind(house: House) -> None:
+    """Have a shard restore behind an open transaction until it says so, and abort the transaction."""
     async with house.worker() as hired:
         await hired.settled()
         parked = await house.ask(word="cancel-fail")
@@ -62,9 +65,8 @@ async def test_restore_behind_an_open_transaction(house: House) -> None:
         assert await house.ends(parked) == ["parked"]
 
 
-@pytest.mark.fault("a restore that takes longer than the session")
-async def test_a_long_restore_keeps_the_membership(house: House) -> None:
-    """A shard that restores for longer than a session stays its worker's: no partition is given up."""
+async def restore_for_long(house: House) -> None:
+    """Have a shard restore for longer than a session, and see that nothing was revoked."""
     loop = asyncio.get_running_loop()
     async with house.worker() as hired:
         await hired.settled()
@@ -92,10 +94,8 @@ async def test_a_long_restore_keeps_the_membership(house: House) -> None:
         await house.rest()
 
 
-@pytest.mark.parametrize("commits", [True, False], ids=["committed", "aborted"])
-@pytest.mark.fault("a foreign open transaction among the requests")
-async def test_requests_behind_an_open_transaction(house: House, *, commits: bool) -> None:
-    """Requests behind a foreign open transaction wait in words, and are served in order once it is over."""
+async def request_behind(house: House, *, commits: bool) -> None:
+    """Have a request wait behind an open transaction until it is told, and end the transaction."""
     draft = house.drafting.draft(0)
     record = draft.record()
     async with house.worker() as hired:
@@ -118,3 +118,34 @@ async def test_requests_behind_an_open_transaction(house: House, *, commits: boo
             await house.rest()
             assert await house.ends(draft) == (["unbound"] if commits else [])
             await until(lambda: hired.troubles() == "", within_s=60, what="health says that all is well")
+
+
+@pytest.fixture(scope="module")
+def played(guarded: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Play them side by side: most of their time is waiting."""
+    plays: dict[str, Play] = {
+        "restore": restore_behind,
+        "long restore": restore_for_long,
+        "committed": partial(request_behind, commits=True),
+        "aborted": partial(request_behind, commits=False),
+    }
+    return play_side_by_side(plays, kafka=guarded, directories=tmp_path_factory)
+
+
+@pytest.mark.fault("a foreign open transaction in the journal during a restore")
+def test_restore_behind_an_open_transaction(played: Played) -> None:
+    """A restore waits behind a foreign open transaction, says so, and ends once that is over."""
+    came_well(played, "restore")
+
+
+@pytest.mark.fault("a restore that takes longer than the session")
+def test_a_long_restore_keeps_the_membership(played: Played) -> None:
+    """A shard that restores for longer than a session stays its worker's: no partition is given up."""
+    came_well(played, "long restore")
+
+
+@pytest.mark.parametrize("end", ["committed", "aborted"])
+@pytest.mark.fault("a foreign open transaction among the requests")
+def test_requests_behind_an_open_transaction(played: Played, end: str) -> None:
+    """Requests behind a foreign open transaction wait in words, and are served in order once it is over."""
+    came_well(played, end)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import pytest
 from aiokafka import TopicPartition
 
-from contracts.topics import LogicalTopic
+from contracts.topics import LogicalTopic, topic_name
 from tests.faults.inputs.acls import (
     Operation,
     Permission,
@@ -25,13 +26,14 @@ from tests.faults.inputs.acls import (
 from tests.faults.inputs.bad_commands import draft_command
 from tests.faults.inputs.batches import encode
 from tests.faults.inputs.house import PARTITIONS
-from tests.faults.inputs.side_by_side import came_of, play_side_by_side
+from tests.faults.inputs.side_by_side import came_well, play_side_by_side
 from tests.faults.stage import now_ms, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.faults.inputs.house import Hired, House
+    from tests.faults.inputs.side_by_side import Play, Played
     from worker.sandbox.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.promise("P1", "P2", "P10")]
@@ -121,7 +123,7 @@ DENIALS: Final = (
 )
 
 
-async def endure(case: Denial, house: House) -> list[Spell]:
+async def endure(case: Denial, house: House) -> None:
     """Forbid it at the start and again while the worker runs; allow it each time, and wait for rest."""
     spells = []
     async with open_acls(house.connection.bootstrap_servers) as acls:
@@ -137,7 +139,10 @@ async def endure(case: Denial, house: House) -> list[Spell]:
             await acls.deny_no_more(case.permission(house))
             await house.rest()
             await hired.settled()
-    return spells
+    for spell in spells:
+        for partition in case.serves:
+            assert [course[-1] for course in spell.served[partition]] == ["unbound"]
+        assert spell.claims <= PARTITIONS * (_QUICK_TRIES + spell.seconds / _RETRY_S)
 
 
 async def _spell(case: Denial, house: House, hired: Hired) -> Spell:
@@ -161,26 +166,76 @@ async def _spell(case: Denial, house: House, hired: Hired) -> Spell:
     )
 
 
+async def endure_no_verdicts(house: House) -> None:
+    """Forbid the verdicts while a command comes, see that requests go on, and allow them again."""
+    verdicts = on_topic(LogicalTopic.VERDICTS, Operation.WRITE, prefix=house.prefix)
+    async with open_acls(house.connection.bootstrap_servers) as acls:
+        await acls.allow(needed(application=house.application, prefix=house.prefix))
+        async with house.worker(logged_in=True) as hired:
+            await hired.settled()
+            parked = await house.ask(word="cancel-fail")
+            await house.ended(parked, "parked")
+            (saga_id,) = await house.sagas(parked)
+            await acls.deny(verdicts)
+            command = draft_command(1, letter=saga_id, sequence=3, at=now_ms())
+            tp = TopicPartition(house.name(LogicalTopic.COMMANDS), 0)
+            await house.producer.send(tp, encode([command.record()]))
+            named = f"({house.name(LogicalTopic.VERDICTS)}): no permission; grant Write on the topic"
+            await until(
+                lambda: any(named in cause for cause in hired.diary.causes("transaction.split")),
+                within_s=60,
+                what="it says what is missing",
+            )
+            await house.ended(await house.ask(), "unbound")
+            assert await house.ends(parked) == ["parked"]
+            await acls.deny_no_more(verdicts)
+            await house.ended(parked, "discarded", within_s=90)
+            await house.rest()
+
+
+async def endure_full_journal(house: House) -> None:
+    """Have the journal take no record any more, wait for what is said, and mend it."""
+    async with house.worker() as hired:
+        await hired.settled()
+        # Only a transaction's marker (78 bytes) is small enough.
+        await house.configure(LogicalTopic.JOURNAL, max_message_bytes="78")
+        drafts = [await house.ask(0) for _ in range(3)]
+        await hired.says("shard 0", f"{house.name(LogicalTopic.JOURNAL)}/0", "max.message.bytes")
+        await house.configure(LogicalTopic.JOURNAL)
+        for draft in drafts:
+            await house.ended(draft, "unbound")
+        await house.rest()
+        assert house.archive.archive(topic_name(LogicalTopic.DEAD_LETTERS), 0) == []
+
+
 @pytest.fixture(scope="module")
-def endured(
-    guarded: LocalKafka, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, list[Spell] | BaseException]:
+def endured(guarded: LocalKafka, tmp_path_factory: pytest.TempPathFactory) -> Played:
     """Play all cases side by side."""
-    return play_side_by_side(DENIALS, endure, kafka=guarded, directories=tmp_path_factory)
+    plays: dict[str, Play] = {case.name: partial(endure, case) for case in DENIALS}
+    plays |= {"no verdicts": endure_no_verdicts, "full journal": endure_full_journal}
+    return play_side_by_side(plays, kafka=guarded, directories=tmp_path_factory)
 
 
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, id=case.name, marks=pytest.mark.fault(f"{case.name} denied")) for case in DENIALS],
 )
-def test_denied_and_granted(endured: dict[str, list[Spell] | BaseException], case: Denial) -> None:
+def test_denied_and_granted(endured: Played, case: Denial) -> None:
     """A worker says what it is forbidden, keeps going what it can, and goes on once it is allowed."""
-    spells = came_of(endured, case)
-    assert len(spells) == 2
-    for spell in spells:
-        for partition in case.serves:
-            assert [course[-1] for course in spell.served[partition]] == ["unbound"]
-        assert spell.claims <= PARTITIONS * (_QUICK_TRIES + spell.seconds / _RETRY_S)
+    came_well(endured, case.name)
+
+
+@pytest.mark.promise("P7")
+@pytest.mark.fault("Write on the verdicts denied")
+def test_verdicts_denied(endured: Played) -> None:
+    """Where no verdict may be written commands wait, requests go on; each verdict is given later."""
+    came_well(endured, "no verdicts")
+
+
+@pytest.mark.fault("every write to the journal refused while a worker runs")
+def test_a_journal_that_takes_nothing(endured: Played) -> None:
+    """A journal that takes no record closes the shard in words, parks nobody, and serves once mended."""
+    came_well(endured, "full journal")
 
 
 @pytest.mark.fault("Read on the holds denied")
@@ -233,32 +288,3 @@ async def test_journal_denied(house: House) -> None:
             await hired.settled()
             await house.rest()
             assert await house.ends(parked) == ["parked"]
-
-
-@pytest.mark.promise("P7")
-@pytest.mark.fault("Write on the verdicts denied")
-async def test_verdicts_denied(house: House) -> None:
-    """Where no verdict may be written commands wait, requests go on; each verdict is given later."""
-    verdicts = on_topic(LogicalTopic.VERDICTS, Operation.WRITE, prefix=house.prefix)
-    async with open_acls(house.connection.bootstrap_servers) as acls:
-        await acls.allow(needed(application=house.application, prefix=house.prefix))
-        async with house.worker(logged_in=True) as hired:
-            await hired.settled()
-            parked = await house.ask(word="cancel-fail")
-            await house.ended(parked, "parked")
-            (saga_id,) = await house.sagas(parked)
-            await acls.deny(verdicts)
-            command = draft_command(1, letter=saga_id, sequence=3, at=now_ms())
-            tp = TopicPartition(house.name(LogicalTopic.COMMANDS), 0)
-            await house.producer.send(tp, encode([command.record()]))
-            named = f"({house.name(LogicalTopic.VERDICTS)}): no permission; grant Write on the topic"
-            await until(
-                lambda: any(named in cause for cause in hired.diary.causes("transaction.split")),
-                within_s=60,
-                what="it says what is missing",
-            )
-            await house.ended(await house.ask(), "unbound")
-            assert await house.ends(parked) == ["parked"]
-            await acls.deny_no_more(verdicts)
-            await house.ended(parked, "discarded", within_s=90)
-            await house.rest()

@@ -61,19 +61,3 @@ async def test_limits_above_what_the_broker_takes(house: House) -> None:
         await house.rest()
         (letter,) = letters(house)
         assert (letter.origin.offset, letter.reason) == (offset, Reason.UNWRITABLE)
-
-
-@pytest.mark.fault("every write to the journal refused while a worker runs")
-async def test_a_journal_that_takes_nothing(house: House) -> None:
-    """A journal that takes no record closes the shard in words, parks nobody, and serves once mended."""
-    async with house.worker() as hired:
-        await hired.settled()
-        # Only a transaction's marker (78 bytes) is small enough.
-        await house.configure(LogicalTopic.JOURNAL, max_message_bytes="78")
-        drafts = [await house.ask(0) for _ in range(3)]
-        await hired.says("shard 0", f"{house.name(LogicalTopic.JOURNAL)}/0", "max.message.bytes")
-        await house.configure(LogicalTopic.JOURNAL)
-        for draft in drafts:
-            await house.ended(draft, "unbound")
-        await house.rest()
-        assert letters(house) == []
