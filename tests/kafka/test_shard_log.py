@@ -140,7 +140,7 @@ async def test_broker_stops_answering(private_broker: LocalKafka, prefix: str) -
     try:
         with pytest.raises(LogInterrupted, match="no answer in time"):
             await log.commit([write(b"during")])
-        with pytest.raises(LogInterrupted, match="is the broker reachable|start producer"):
+        with pytest.raises(LogInterrupted, match=r"is the broker reachable|start producer"):
             await log.fence()
     finally:
         private_broker.resume()
