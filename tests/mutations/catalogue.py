@@ -179,7 +179,11 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         name="hanging-records-left",
         promise="P2",
         breaks="records that a coordinator forgot to end are left: the next commit shows what was aborted",
-        edits=(Edit("worker/kafka/shard_log.py", "        await self._end_hanging(producer, fate, before)\n", ""),),
+        edits=(
+            Edit(
+                "worker/kafka/shard_log.py", "        await self._end_hanging(producer, fate, before)\n", ""
+            ),
+        ),
         caught_by=("tests/kafka/test_hanging.py::test_what_hangs_is_ended_as_it_was_decided",),
         real_broker=True,
     ),
