@@ -61,7 +61,7 @@ LEVELS = (
     ),
     Level(
         name="rooms",
-        bound_s=240,
+        bound_s=400,
         marker=_PURE,
         arguments=(
             *(f"tests/{room}" for room in _ROOMS),
@@ -76,19 +76,19 @@ LEVELS = (
     ),
     Level(
         name="pure",
-        bound_s=240,
+        bound_s=900,
         marker=_PURE,
         arguments=tuple(f"--ignore=tests/{room}" for room in _ROOMS),
     ),
-    Level(name="wire", bound_s=180, marker="wire"),
-    Level(name="mutants", bound_s=420, marker="mutants", arguments=("tests/mutations",)),
+    Level(name="wire", bound_s=300, marker="wire"),
+    Level(name="mutants", bound_s=600, marker="mutants", arguments=("tests/mutations",)),
     Level(
         name="broker",
-        bound_s=900,
+        bound_s=1_200,
         marker="broker and not whole",
         arguments=tuple(f"--ignore={folder}" for folder in _FAULTS),
     ),
-    Level(name="faults", bound_s=2_400, marker="broker and not whole and not long", arguments=_FAULTS),
+    Level(name="faults", bound_s=3_000, marker="broker and not whole and not long", arguments=_FAULTS),
     Level(name="whole", bound_s=420, marker="whole"),
 )
 

@@ -13,7 +13,7 @@ from tests.faults.diary import Line, Owners
 from tests.faults.stage import PARTITIONS
 from worker.sandbox.payment import fingerprint
 from worker.verify.checker import Violation, check
-from worker.verify.history import Attempt, History, StateSeen, Written
+from worker.verify.history import Attempt, History, Written
 from worker.verify.legal import ENDS
 from worker.verify.reader import read_history
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tests.faults.payment_side import LedgerCall
     from tests.faults.stage import Freeze
+    from worker.verify.history import StateSeen
     from worker.verify.reader import Records
 
 _WAKING_MS: Final = 250
@@ -74,9 +75,10 @@ def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Viol
         attempts=attempts,
         written=tuple(_written(remains)),
         secrets=frozenset(token.encode() for token in remains.tokens),
+        limits=replace(bare.limits, call_ms=remains.call_ms),
     )
     return history, [
-        *(violation for violation in check(history) if not _on_its_way(violation, remains)),
+        *check(history),
         *_zombies_silent(remains, forgiven),
         *_calls_known(remains, attempts),
         *_logs_good(remains),
@@ -206,18 +208,6 @@ def _at_the_gate(remains: Remains, history: History, attempts: Iterable[Attempt]
         ]
         found.update(early[:_GATED])
     return frozenset(found)
-
-
-def _on_its_way(violation: Violation, remains: Remains) -> bool:
-    """Tell whether a call may have left before a notice ended its step.
-
-    The payment side notes when it took the call up, and the event when it was decided, before its commit.
-    """
-    match violation.shown_by:
-        case (StateSeen(evidence="notice", at=decided_at), Attempt(begun_at=taken_up_at)):
-            return violation.kind == "revoke.repeated" and taken_up_at < decided_at + remains.call_ms
-        case _:
-            return False
 
 
 def _taken_up_late(call: LedgerCall, remains: Remains) -> bool:

@@ -32,8 +32,17 @@ def written(key: bytes) -> list[Write]:
     ]
 
 
-async def hang(bench: KafkaBench, key: bytes, *, commits: bool | None) -> None:
-    """Write a record into journal and states of partition 0 that hangs, as partition 0's own producer.
+OWN = ((LogicalTopic.JOURNAL, 0), (LogicalTopic.STATES, 0))
+
+
+async def hang(
+    bench: KafkaBench,
+    key: bytes,
+    *,
+    commits: bool | None,
+    places: tuple[tuple[LogicalTopic, int], ...] = OWN,
+) -> None:
+    """Write a record into each place that hangs, as partition 0's own producer.
 
     ``commits``: how the coordinator ends its transaction; `None`: it forgets that there was one.
     """
@@ -45,10 +54,10 @@ async def hang(bench: KafkaBench, key: bytes, *, commits: bool | None) -> None:
     manager = producer._txn_manager  # noqa: SLF001 - no broker does this on demand
     if commits is not None:
         await producer.send_and_wait(bench.names[LogicalTopic.VERDICTS], b"x", partition=0)
-    for topic in (LogicalTopic.JOURNAL, LogicalTopic.STATES):
-        tp = TopicPartition(bench.names[topic], 0)
+    for topic, partition in places:
+        tp = TopicPartition(bench.names[topic], partition)
         manager._txn_partitions.add(tp)  # noqa: SLF001 - so that the coordinator hears nothing of it
-        await producer.send_and_wait(tp.topic, b"x", key=key, partition=0)
+        await producer.send_and_wait(tp.topic, b"x", key=key, partition=partition)
     if commits is None:
         await bury(producer)
     elif commits:
@@ -97,4 +106,22 @@ async def test_unknown_fate_keeps_the_log_closed(bench: KafkaBench) -> None:
     await hang(bench, b"two", commits=None)
     with pytest.raises(RestoreStalled, match=r"binding\.states/0.*find-hanging"):
         await bench.log(0).fence()
+    await bench.close()
+
+
+async def test_what_may_be_older_keeps_the_log_closed(bench: KafkaBench) -> None:
+    """Where the journal does not hang, it may not be the last transaction that does: nothing is ended."""
+    await hang(bench, b"two", commits=False, places=((LogicalTopic.STATES, 0),))
+    with pytest.raises(RestoreStalled, match="find out whether"):
+        await bench.log(0).fence()
+    await bench.close()
+
+
+async def test_a_forward_that_hangs_is_shown(bench: KafkaBench) -> None:
+    """A forwarded request that hangs in another partition is shown: one that comes twice is recognised."""
+    await hang(bench, b"two", commits=False, places=(*OWN, (LogicalTopic.REQUESTS, 1)))
+    log = bench.log(0)
+    await log.fence()
+    assert await journal(log) == []
+    assert [record.key for record in await bench.visible(LogicalTopic.REQUESTS, 1)] == [b"two"]
     await bench.close()

@@ -181,7 +181,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         breaks="records that a coordinator forgot to end are left: the next commit shows what was aborted",
         edits=(
             Edit(
-                "worker/kafka/shard_log.py", "        await self._end_hanging(producer, fate, before)\n", ""
+                "worker/kafka/shard_log.py", "        await self._end_hanging(producer, last, before)\n", ""
             ),
         ),
         caught_by=("tests/kafka/test_hanging.py::test_what_hangs_is_ended_as_it_was_decided",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar, Final
 
@@ -28,15 +29,38 @@ class Fate(Enum):
     ABORTED = "aborted"
 
 
+_OPEN: Final = "Ongoing"
 _FATES: Final = {
     "PrepareCommit": Fate.COMMITTED,
     "CompleteCommit": Fate.COMMITTED,
-    # A new producer id aborts what is open.
-    "Ongoing": Fate.ABORTED,
+    # A new producer epoch aborts what is open.
+    _OPEN: Fate.ABORTED,
     "PrepareAbort": Fate.ABORTED,
     "PrepareEpochFence": Fate.ABORTED,
     "CompleteAbort": Fate.ABORTED,
 }
+_EPOCHS_OF_AN_ABORT: Final = 2
+"""A fence that aborts what is open takes one epoch for the abort and one for the new producer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastTransaction:
+    """What a coordinator knew of an id's last transaction, before the id was fenced."""
+
+    fate: Fate
+    was_open: bool
+    producer_id: int
+    producer_epoch: int
+
+    def holds_for(self, *, producer_id: int, producer_epoch: int) -> bool:
+        """Tell whether this is true of the producer that fenced: nobody ended it otherwise meanwhile."""
+        if producer_id != self.producer_id:
+            return False
+        return not self.was_open or producer_epoch == self.producer_epoch + _EPOCHS_OF_AN_ABORT
+
+    def settled(self) -> LastTransaction:
+        """Return the same, as it is known for certain once the fence has succeeded."""
+        return replace(self, was_open=False)
 
 
 class DescribeTransactionsResponse_v0(Response):  # noqa: N801 - named as aiokafka names its own
@@ -97,6 +121,11 @@ class DescribeTransactionsRequest(Request[DescribeTransactionsRequest_v0]):
         return request_struct_class([self._transactional_id], {})
 
 
-def fate_of(state: str) -> Fate | None:
-    """Return what a coordinator's state says of the last transaction; ``None``: nothing."""
-    return _FATES.get(state)
+def last_transaction(*, state: str, producer_id: int, producer_epoch: int) -> LastTransaction | None:
+    """Return what a coordinator's answer says of the last transaction; ``None``: nothing."""
+    fate = _FATES.get(state)
+    if fate is None:
+        return None
+    return LastTransaction(
+        fate=fate, was_open=state == _OPEN, producer_id=producer_id, producer_epoch=producer_epoch
+    )

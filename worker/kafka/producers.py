@@ -61,6 +61,12 @@ async def start_producer(producer: AIOKafkaProducer, *, limit_ms: int) -> None:
         raise
 
 
+def producer_identity(producer: AIOKafkaProducer) -> dict[str, int]:
+    """Return the id and epoch that the coordinator gave to a started producer."""
+    manager = producer._txn_manager  # noqa: SLF001 - no public way
+    return {"producer_id": manager.producer_id, "producer_epoch": manager.producer_epoch}
+
+
 async def bury(producer: AIOKafkaProducer) -> None:
     """Let go of a producer in any state, within about two seconds; nothing pending is waited for."""
     producer._closed = True  # noqa: SLF001 - it would complain

@@ -21,7 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from worker.kafka.batches import CorruptBatch, read_batches
 from worker.kafka.clients import ClientKeeper
-from worker.kafka.fates import NOTHING_TO_TELL, DescribeTransactionsRequest, fate_of
+from worker.kafka.fates import NOTHING_TO_TELL, DescribeTransactionsRequest, last_transaction
 from worker.kafka.faults import HOPELESS, OffsetNotAvailable, read_fault_of
 from worker.kafka.reachability import ClusterUnreachable
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from worker.kafka.batches import LogRecord
     from worker.kafka.connection import Connection
-    from worker.kafka.fates import Fate
+    from worker.kafka.fates import LastTransaction
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -123,24 +123,27 @@ class Reader:
 
         return await self._tried(ask, doing=f"ask for the commit of group {group} in {_names([partition])}")
 
-    async def last_fate(self, transactional_id: str) -> Fate | None:
-        """Return what has become of the last transaction of an id; ``None``: none is known.
+    async def last_transaction(self, transactional_id: str) -> LastTransaction | None:
+        """Return what has become of the last transaction of an id; ``None``: nothing is known.
 
         Raises LogInterrupted.
         """
 
-        async def ask(client: AIOKafkaClient) -> Fate | None:
-            node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+        async def ask(client: AIOKafkaClient) -> LastTransaction | None:
+            try:
+                node = await client.coordinator_lookup(CoordinationType.TRANSACTION, transactional_id)
+            except kafka.TransactionalIdAuthorizationFailed:
+                return None  # the fence says which right is missing
             request = DescribeTransactionsRequest(transactional_id)
             try:
                 answer = await self._keeper.send(node, request, group=ConnectionGroup.COORDINATION)
             except kafka.IncompatibleBrokerVersion:
                 return None  # before Kafka 3.0
-            ((code, _id, state, *_rest),) = answer.transactions
+            ((code, _id, state, _timeout, _start, producer_id, producer_epoch, *_rest),) = answer.transactions
             if code in NOTHING_TO_TELL:
                 return None
             _raise_for(code)
-            return fate_of(state)
+            return last_transaction(state=state, producer_id=producer_id, producer_epoch=producer_epoch)
 
         return await self._tried(ask, doing=f"ask for the last transaction of {transactional_id}")
 
@@ -271,8 +274,9 @@ class Reader:
         client = self._keeper.current
         if client is not None and any(isinstance(fetched.error, _MOVED) for fetched in found.values()):
             client.force_metadata_update()
-        # Over its quota a client gets an empty answer, and its next request is not read before that time.
-        await asyncio.sleep(answer.throttle_time_ms / 1000)
+        if not any(fetched.records for fetched in found.values()):
+            # Over its quota a client gets an empty answer, and its next request is not read before that time.
+            await asyncio.sleep(answer.throttle_time_ms / 1000)
         return found
 
     async def _tried(self, ask: Callable[[AIOKafkaClient], Awaitable[T]], *, doing: str) -> T:

@@ -17,7 +17,14 @@ from worker.crash_points import CrashPoint, pass_by
 from worker.kafka.fates import Fate
 from worker.kafka.faults import CLIENT_ERRORS, HOPELESS, fault_of, read_fault_of
 from worker.kafka.hanging import give_markers, open_ends, still_open
-from worker.kafka.producers import Compression, bury, make_producer, refusal_of, start_producer
+from worker.kafka.producers import (
+    Compression,
+    bury,
+    make_producer,
+    producer_identity,
+    refusal_of,
+    start_producer,
+)
 from worker.kafka.reachability import explained
 from worker.kafka.reader import EARLIEST, LATEST, Fetched, Reader
 from worker.kafka.records import to_record
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
 
     from worker.crash_points import Passing
     from worker.kafka.connection import Connection
+    from worker.kafka.fates import LastTransaction
 
 INPUT_TOPICS: Final[Mapping[Input, LogicalTopic]] = {
     Input.REQUESTS: LogicalTopic.REQUESTS,
@@ -109,6 +117,8 @@ class ShardLog:
         self._producer: AIOKafkaProducer | None = None
         self._journal_end = 0
         """The journal has had as many offsets: a topic that was made anew begins again below."""
+        self._last: LastTransaction | None = None
+        """What was known of this id's last transaction before a fence whose work is not done yet."""
         self._burials: set[asyncio.Task[None]] = set()
 
     @property
@@ -121,7 +131,8 @@ class ShardLog:
         self._give_up()
         await self._reader.refresh()  # a topic that has gone must hold up nobody
         before = await self._open_ends()
-        fate = await self._reader.last_fate(self._id)
+        # Remembered until all is done: after the fence the coordinator does not know it any more.
+        last = self._last = await self._reader.last_transaction(self._id) or self._last
         producer = make_producer(
             self._connection,
             transactional_id=self._id,
@@ -137,36 +148,51 @@ class ShardLog:
         except CLIENT_ERRORS as error:
             raise fault_of(error, doing=f"start producer {self._id}") from error
         self._producer = producer
-        await self._end_hanging(producer, fate, before)
+        identity = producer_identity(producer)
+        if last is not None:
+            last = self._last = last.settled() if last.holds_for(**identity) else None
+        await self._end_hanging(producer, last, before)
+        self._last = None
 
     async def _end_hanging(
-        self, producer: AIOKafkaProducer, fate: Fate | None, before: Mapping[TopicPartition, int]
+        self, producer: AIOKafkaProducer, last: LastTransaction | None, before: Mapping[TopicPartition, int]
     ) -> None:
         """Give records of this id that hang the markers that they lack; see `hanging`.
 
-        ``before``: what stood open before the fate was asked for. Raises RestoreStalled where it is not known
-        how they ended: our next commit would show them, right or wrong.
+        Every transaction writes the journal, and any later one would have closed it: where it hangs, it is
+        the last transaction that does. ``before``: what stood open before that one was asked for. Raises
+        RestoreStalled where it is not certain how records ended: our next commit would show them.
         """
         found = await self._open_ends()
-        ours = set(found)
-        match fate:
-            case Fate.ABORTED:
-                ours |= await still_open(self._reader, await self._existing(_SHARED))
-            case Fate.COMMITTED:
-                # What was opened after the question was not what it was about.
-                ours = {tp for tp, offset in found.items() if before.get(tp) == offset}
-            case None:
-                ours = set()
+        journal = self._own(LogicalTopic.JOURNAL)
+        ours: set[TopicPartition] = set()
+        if last is not None and journal in found:
+            aborted = last.fate is Fate.ABORTED
+            # What was opened after the question is not what the answer was about.
+            ours = {tp for tp, offset in found.items() if aborted or before.get(tp) == offset}
         # The journal's end is waited for, and told, by the restore itself.
-        unknown = found.keys() - ours - {self._own(LogicalTopic.JOURNAL)}
+        unknown = found.keys() - ours - {journal}
         if unknown:
             self._give_up()
             raise RestoreStalled(_hangs(unknown, self._id))
-        if fate is None or not ours:
+        if last is None or not ours:
+            return
+        await self._give_markers(producer, ours, last.fate)
+        self._last = None
+        # Of forwarded records shown is better than lost: one that comes twice is recognised.
+        with suppress(LogInterrupted):
+            await self._give_markers(
+                producer, await still_open(self._reader, await self._existing(_SHARED)), Fate.COMMITTED
+            )
+
+    async def _give_markers(
+        self, producer: AIOKafkaProducer, partitions: Collection[TopicPartition], fate: Fate
+    ) -> None:
+        if not partitions:
             return
         try:
             async with asyncio.timeout(self._settings.commit_limit_ms / 1000):
-                await give_markers(producer, ours, fate)
+                await give_markers(producer, partitions, fate)
         except CLIENT_ERRORS as error:
             self._give_up()
             raise fault_of(error, doing=f"end what hangs of {self._id}") from error
@@ -444,9 +470,10 @@ def _journal_records(fetched: Fetched, mark: int) -> list[JournalRecord]:
 def _hangs(partitions: Collection[TopicPartition], transactional_id: str) -> str:
     where = ", ".join(sorted(f"{tp.topic}/{tp.partition}" for tp in partitions))
     return (
-        f"a transaction stands open in {where}, where only {transactional_id} writes, and nobody knows its "
-        "end any more: the next commit would show its records. Find it with "
-        "`kafka-transactions.sh find-hanging` and abort it; then this opens by itself"
+        f"a transaction stands open in {where}, where only {transactional_id} writes, and it is not certain "
+        "how it ended: the next commit would show its records. Find it with `kafka-transactions.sh "
+        "find-hanging`, find out whether other partitions show it as committed, and abort it only if not; "
+        "then this opens by itself"
     )
 
 

@@ -54,7 +54,7 @@ def begin(saga: Saga, *, now_at: int, rules: Rules) -> Decision:
     step = step_of(saga)
     if is_guarded(saga, step) and has_expired(saga, at=now_at):
         return lapse(saga)
-    if permission_is_old(saga, step, now_at=now_at, rules=rules):
+    if _permission_is_old(saga, step, now_at=now_at, rules=rules):
         asking = evolve(saga, done=tuple(done for done in saga.done if done is not Step.CONSULT))
         return to_next(asking, now_at=now_at)
     fresh = step not in saga.attempted and saga.is_revoke(step)
@@ -96,7 +96,7 @@ def is_guarded(saga: Saga, step: Step) -> bool:
     return step in USER_TIME or not (saga.attempted or saga.revoked)
 
 
-def permission_is_old(saga: Saga, step: Step, *, now_at: int, rules: Rules) -> bool:
+def _permission_is_old(saga: Saga, step: Step, *, now_at: int, rules: Rules) -> bool:
     """Tell whether consult has to be asked again: it speaks of the token, before that one's first attempt.
 
     A permission of the future is as old as it is far off: the clock was set back since, nobody knows when.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 from contracts.requests import RebindingRequested
 from contracts.states import Evidence, Reason, State, Step
 from contracts.wire import ContractError, clean_message
-from worker.saga.calling import permission_is_old, take_back
 from worker.saga.decide import decide
 from worker.saga.inputs import (
     Answered,
@@ -234,17 +233,14 @@ class Driver:
     def stands(self, under_way: CallUnderWay, entry: Entry, *, now_at: int) -> bool:
         """Tell whether the call may still begin: much may have come while it stood in line.
 
-        A stopped line, a hold, holds that are not known any more, or a permission that has grown old.
+        A stopped line, a hold, or holds that are not known any more. Not the age of a permission: that counts
+        when the revocation is decided. Asked for again here, it would grow old again at the end of a long
+        line, and with a backlog of minutes hardly any revocation would ever begin.
         Raises RequestGone, VaultError and ContractError.
         """
-        step = under_way.call.step
         if self._lines.bars(under_way.line, entry.key) or not self._around.holds.known():
             return False
-        if entry.saga.fresh_attempt and not under_way.begun:
-            decided = take_back(entry.saga)
-            if permission_is_old(decided, step, now_at=now_at, rules=self._around.rules):
-                return False
-        return self._held_until(entry, step, now_at=now_at) is None
+        return self._held_until(entry, under_way.call.step, now_at=now_at) is None
 
     def _held_until(self, entry: Entry, step: Step, *, now_at: int) -> int | None:
         """Return when the last hold on this call ends. Raises RequestGone, VaultError and ContractError."""
