@@ -37,7 +37,14 @@ class LogInterrupted(LogError):
 
 
 class WriteRefused(LogError):
-    """The broker refuses this write each time (too large, not permitted, topic missing)."""
+    """The broker refuses this write each time (too large, not permitted, topic missing).
+
+    ``of_input``: because of what a record is, so that others are taken; else the topic may refuse them all.
+    """
+
+    def __init__(self, text: str, *, of_input: bool = False) -> None:
+        super().__init__(text)
+        self.of_input = of_input
 
 
 class RestoreStalled(LogError):

@@ -93,6 +93,8 @@ class HandLog(SimLog):
     """A simulated log that fails where a test says so, and counts."""
 
     refuses: Callable[[Sequence[Write]], bool] = staticmethod(lambda _: False)
+    of_input: bool = False
+    """What it refuses it refuses because of what the record is, not because of the topic."""
     interrupts: int = 0
     restores: int = 0
     unreadable: bool = False
@@ -105,7 +107,7 @@ class HandLog(SimLog):
         if self.gate is not None:
             await self.gate.wait()
         if self.refuses(writes):
-            raise WriteRefused("a test refuses this write")
+            raise WriteRefused("a test refuses this write", of_input=self.of_input)
         if self.interrupts:
             self.interrupts -= 1
             raise LogInterrupted("a test interrupts this commit")

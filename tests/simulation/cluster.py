@@ -29,7 +29,11 @@ class ConcurrentTransactions(Exception):
 
 
 class TopicRefused(Exception):
-    """The topic takes no write: not authorised, missing, or the record is too large."""
+    """The topic takes no write: not authorised, missing, or the record is too large (``of_input``)."""
+
+    def __init__(self, text: str, *, of_input: bool = False) -> None:
+        super().__init__(text)
+        self.of_input = of_input
 
 
 class Fate(Enum):
@@ -206,7 +210,9 @@ class SimCluster:
         if topic in self.refused:
             raise TopicRefused(f"{topic}: not authorized to write")
         if size > self.record_most:
-            raise TopicRefused(f"{topic}: a record of {size} bytes is larger than {self.record_most}")
+            raise TopicRefused(
+                f"{topic}: a record of {size} bytes is larger than {self.record_most}", of_input=True
+            )
         if producer.transaction is None:
             self._transactions += 1
             producer.transaction = Transaction(self._transactions)

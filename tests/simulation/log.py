@@ -132,7 +132,9 @@ class SimLog:
                 raise Fenced(f"partition {self._partition}: {error}") from error
             except TopicRefused as error:
                 await self._give_up(epoch)
-                raise WriteRefused(f"partition {self._partition}: {error}") from error
+                raise WriteRefused(
+                    f"partition {self._partition}: {error}", of_input=error.of_input
+                ) from error
             self._epoch = epoch
 
     def fits(self, write: Write) -> bool:

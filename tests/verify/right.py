@@ -239,6 +239,8 @@ FROM_THE_MIDDLE = replace(
     states=(REVOKED, UNBOUND),
     begun_before=frozenset({Topic.REQUESTS, Topic.STATES}),
 )
+STRAYED = request(5, partition_is_right=False)
+TAKEN = JournalSeen(partition=0, position=9, commands_position=9)
 SECRETIVE = replace(
     GOOD,
     written=(Written(origin="unbinding.journal/0/1", content=b'{"state":"requested","sealed":"x9f2"}'),),
@@ -468,6 +470,26 @@ RIGHT: dict[str, History] = {
         FROM_THE_MIDDLE,
         states=(event(7, "resumed"), event(8, "refused")),
         begun_before=FROM_THE_MIDDLE.begun_before | {Topic.COMMANDS, Topic.VERDICTS},
+    ),
+    "a copy that lies in what was cut from the requests": History(
+        requests=(STRAYED,), journals=(TAKEN,), at_rest=False, begun_before=frozenset({Topic.REQUESTS})
+    ),
+    "a request in the wrong partition, closed by a person in what was cut from the verdicts": History(
+        requests=(STRAYED,), journals=(TAKEN,), at_rest=False, begun_before=frozenset({Topic.VERDICTS})
+    ),
+    "a verdict that lies in what was cut": History(
+        commands=(REPLAY,), journals=(TAKEN,), at_rest=False, begun_before=frozenset({Topic.VERDICTS})
+    ),
+    "a request without a letter that a person closed in what was cut": History(
+        requests=(request(request_id=None, binding_id=None),),
+        journals=(TAKEN,),
+        at_rest=False,
+        begun_before=frozenset({Topic.VERDICTS}),
+    ),
+    "one of two requests with one id, closed by a person in what was cut": replace(
+        GOOD,
+        requests=(request(), request(1, request_id="r0", targets=frozenset({"token:u"}))),
+        begun_before=frozenset({Topic.VERDICTS}),
     ),
     "a window that ends before the present": replace(
         GOOD, states=(REQUESTED,), attempts=(), ended_before=True, requests=(request(), OTHER_REQUEST)

@@ -10,6 +10,8 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final
 
+from worker.ports import NotBegun
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -29,13 +31,15 @@ _LONGEST_NAP_S: Final = 1.0
 def share_out(wanted: Mapping[str, int], *, in_flight: int) -> dict[str, int]:
     """Return how many attempts each counterpart may have at a time, so that together they have ``in_flight``.
 
-    Each has what it wants, where that is not too much in all; else its share of it, and one at least. The
-    shares are fixed: a place that one may lend to another is gone when the other one hangs.
+    Max-min fair: who wants less than an even share has it, the others share the rest evenly; each has one at
+    least. The shares are fixed: a place that one may lend to another is gone when the other one hangs.
     """
-    together = sum(wanted.values())
-    if together <= in_flight:
-        return dict(wanted)
-    return {name: max(1, places * in_flight // together) for name, places in wanted.items()}
+    left = in_flight
+    shares = dict(wanted)
+    for place, name in enumerate(sorted(wanted, key=wanted.__getitem__)):
+        shares[name] = max(1, min(wanted[name], left // (len(wanted) - place)))
+        left = max(0, left - shares[name])
+    return shares
 
 
 class Pace:
@@ -88,6 +92,12 @@ class Pace:
                 while not self._take():
                     await self._sleep(min((1.0 - self._tokens) / self._rate, _LONGEST_NAP_S))
         self._counted += 1
+
+    def give_back(self) -> None:
+        """Undo a turn: the attempt has not started after all."""
+        self._advance()
+        self._tokens = min(self._burst(), self._tokens + 1.0)
+        self._counted = max(0, self._counted - 1)
 
     def slow_down(self) -> None:
         """Halve the rate, or the rate seen lately if that is lower; many such answers at once are one."""
@@ -150,7 +160,9 @@ class Limit:
             self._places.release()
             raise
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, NotBegun):
+            self._pace.give_back()
         self._places.release()
 
     def slow_down(self) -> None:

@@ -79,6 +79,13 @@ _TO_DO: Final[dict[type[BaseException], str]] = {
     InvalidRecord: "the broker refuses the record's form; check the topic's cleanup.policy",
 }
 REFUSED: Final = tuple(_TO_DO)
+_OF_INPUT: Final = (
+    kafka.MessageSizeTooLargeError,
+    kafka.RecordListTooLargeError,
+    kafka.InvalidTimestampError,
+    InvalidRecord,
+)
+"""Refused because of what the record is: the topic takes others."""
 _TO_DO_TO_READ: Final[dict[type[BaseException], str]] = {
     **_TO_DO,
     kafka.TopicAuthorizationFailedError: "no permission; grant Read on the topic",
@@ -92,6 +99,7 @@ HOPELESS: Final = (
     kafka.TopicAuthorizationFailedError,
     kafka.GroupAuthorizationFailedError,
     kafka.ClusterAuthorizationFailedError,
+    kafka.TransactionalIdAuthorizationFailed,
     kafka.SaslAuthenticationFailed,
 )
 """To ask again at once changes nothing."""
@@ -109,7 +117,10 @@ def fault_of(error: BaseException, *, doing: str) -> LogError:
         if isinstance(cause, _FENCED):
             return Fenced(f"{doing}: fenced, another owner has the partition")
         if isinstance(cause, REFUSED):
-            return WriteRefused(f"{doing}: {type(cause).__name__}{_named(cause)}: {_to_do(cause, _TO_DO)}")
+            return WriteRefused(
+                f"{doing}: {type(cause).__name__}{_named(cause)}: {_to_do(cause, _TO_DO)}",
+                of_input=isinstance(cause, _OF_INPUT),
+            )
     last = chain[-1]
     what = "no answer in time" if isinstance(last, TimeoutError) else _words(last)
     return LogInterrupted(f"{doing}: {what}; restore and try again")

@@ -78,8 +78,8 @@ def verify_command(
     wrong is looked at twice, so that a transaction seen by half is no alarm. A promise of which nothing could
     be checked is told as not checked, not as kept.
 
-    Exit code 0 if nothing is broken, 1 if anything is, 2 if it was asked wrongly, 3 if it could not read
-    everything: then nothing is proven.
+    Exit code 0 if nothing is broken, 1 if anything is, 2 if it was asked wrongly, 3 if not everything could
+    be read or checked: then nothing is proven.
 
     Example:
       unbinding verify --since 2h
@@ -108,6 +108,8 @@ def verify_command(
     _show(terminal, report, limit=limit, json=json)
     if report.violations:
         raise typer.Exit(ExitCode.ERROR)
+    if report.unsettled:
+        raise typer.Exit(ExitCode.PARTLY)
 
 
 async def _verify(
@@ -143,12 +145,13 @@ def _show(terminal: Terminal, report: Report, *, limit: int, json: bool) -> None
     terminal.say(f"{report.records:,} records read of partitions {partitions}")
     if report.unsettled:
         terminal.say(
-            f"{report.unsettled} sagas or commands moved at each look, so that nothing is said of them: "
-            "verify once more"
+            f"not everything could be checked: {report.unsettled} sagas or commands looked wrong in another "
+            "way at each look, so that nothing is said of them; verify once more"
         )
-    terminal.say(
-        f"{len(report.violations)} violations" if report.violations else "no promise was found broken"
-    )
+    if report.violations:
+        terminal.say(f"{len(report.violations)} violations")
+    elif not report.unsettled:
+        terminal.say("no promise was found broken")
 
 
 def _show_kinds(terminal: Terminal, *, json: bool) -> None:

@@ -20,7 +20,8 @@ class Crossing:
     def __init__(self) -> None:
         self.astray: list[RequestSeen] = []
         self.read_to: dict[int, int] = {}
-        self.begun_before = False
+        self.begun_before: set[Topic] = set()
+        """Topics that were not read from their beginning, in any partition."""
         self._forwards: list[RequestSeen] = []
         self._letters: list[LetterSeen] = []
         self._verdicts: list[VerdictSeen] = []
@@ -38,7 +39,7 @@ class Crossing:
             self._journals.append(
                 replace(journal, sagas=(), letters=frozenset(), requests=frozenset(), problems=())
             )
-        self.begun_before = self.begun_before or Topic.REQUESTS in history.begun_before
+        self.begun_before |= history.begun_before
 
     def take_forwards(self, requests: Sequence[RequestSeen]) -> None:
         """Take the requests that were forwarded."""
@@ -56,5 +57,6 @@ class Crossing:
             verdicts=tuple(self._verdicts),
             journals=tuple(self._journals),
             at_rest=wish.at_rest,
+            begun_before=frozenset(self.begun_before),
             ended_before=wish.until is not None,
         )

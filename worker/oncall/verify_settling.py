@@ -34,9 +34,9 @@ from worker.verify.shown import identity_of
 from worker.verify.violations import broken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
-    from worker.oncall.cluster import Cluster, Span
+    from worker.oncall.cluster import Cluster, Found, Span
     from worker.oncall.verify_reading import Wish
     from worker.verify.calls import Call
     from worker.verify.checker import Examined
@@ -131,39 +131,58 @@ class _Verifying:
                 break
             suspects = frozenset(found)
         self._report.violations += [found[name] for name in found if name in suspects]
-        self._report.unsettled += sum(name not in suspects for name in found)
+        self._leave_unsettled([found[name] for name in found if name not in suspects])
         self._report.coverage.add(examined.coverage)
         self._crossing.take(history)
         self._crossing.read_to[shelf.partition] = shelf.read_to[LogicalTopic.REQUESTS]
+
+    def _leave_unsettled(self, unsettled: Sequence[Violation]) -> None:
+        self._report.unsettled += len(unsettled)
+        for found in unsettled:
+            self._report.coverage.leave(found.promise, "what looked wrong in another way at each look")
 
     async def _look(self, shelf: Shelf) -> None:
         spans = {
             topic: (await spans_of(self._cluster, self._wish, topic))[shelf.partition] for topic in ORDER
         }
         for topic in ORDER:
+            wanted = shelf.read_to.get(topic, 0)
             span = spans[topic]
-            if topic not in shelf.read_to:
-                if span.start > 0 and topic not in COMPACTED:
-                    shelf.begun_before.add(Topic(topic.value))
-            else:
-                span = replace(span, start=shelf.read_to[topic])
+            if topic in shelf.read_to:
+                span = replace(span, start=wanted)
+            span = await self._still_there(topic, span)
+            if span.start > wanted and topic not in COMPACTED:
+                shelf.begun_before.add(Topic(topic.value))
             shelf.read_to[topic] = max(span.start, span.end)
             if span.start < span.end:
                 await self._take(shelf, topic, span)
 
     async def _take(self, shelf: Shelf, topic: LogicalTopic, span: Span) -> None:
-        moved_at = self._elapsed()
-        async for batch in self._cluster.read_span(topic, span):
+        async for batch in self._batches(topic, span):
             for record in batch:
                 shelf.take(topic, record)
+            self._report.records += len(batch)
+            self._read(len(batch))
+
+    async def _still_there(self, topic: LogicalTopic, span: Span) -> Span:
+        """Return what is left of a stretch just before it is read: retention does not wait for us."""
+        if span.start >= span.end:
+            return span
+        begin = (await self._cluster.spans(topic))[span.partition].begin
+        return replace(span, start=max(span.start, begin))
+
+    async def _batches(self, topic: LogicalTopic, span: Span) -> AsyncIterator[Sequence[Found]]:
+        """Give the records of a stretch, not for ever. Raises `PartlyDone`."""
+        moved_at = self._elapsed()
+        async for batch in self._cluster.read_span(topic, span):
             if batch:
                 moved_at = self._elapsed()
-                self._report.records += len(batch)
-                self._read(len(batch))
+                yield batch
             elif self._elapsed() - moved_at > _STALL_MS:
                 raise PartlyDone(
-                    f"nothing is proven: {topic.value}/{span.partition} cannot be read beyond an open "
-                    "transaction; it ends by the transaction time-out of whoever began it"
+                    f"nothing is proven: {topic.value}/{span.partition} cannot be read any further: a "
+                    "transaction is open there, which ends by the transaction time-out of whoever began it, "
+                    "or its brokers do not answer"
                 )
 
     def _history(self, shelf: Shelf) -> History:
@@ -213,7 +232,7 @@ class _Verifying:
             whole
             and self._wish.since is None
             and self._wish.until is None
-            and not self._crossing.begun_before
+            and Topic.REQUESTS not in self._crossing.begun_before
         ):
             self._report.violations += [broken("call.unexplained", (call,)) for call in strange]
         elif strange:
@@ -232,10 +251,11 @@ class _Verifying:
         if sum(span.end - span.start for _, span in spans) > self._together:
             return None
         secrets = Secrets()
-        for topic, span in spans:
+        for topic, stretch in spans:
+            span = await self._still_there(topic, stretch)
             if span.start >= span.end:
                 continue
-            async for batch in self._cluster.read_span(topic, span):
+            async for batch in self._batches(topic, span):
                 short = sum(
                     not learn(secrets, stored_of(topic, record, prefix=self._wish.prefix)) for record in batch
                 )
@@ -274,16 +294,19 @@ class _Verifying:
                 break
             suspects = frozenset(found)
         report.violations += [found[name] for name in found if name in suspects]
-        report.unsettled += sum(name not in suspects for name in found)
+        self._leave_unsettled([found[name] for name in found if name not in suspects])
         report.coverage.add(examined.coverage)
 
     async def _more_forwards(self) -> None:
         for span in await spans_of(self._cluster, self._wish, LogicalTopic.REQUESTS):
-            start = self._crossing.read_to[span.partition]
-            if start >= span.end:
+            wanted = self._crossing.read_to[span.partition]
+            stretch = await self._still_there(LogicalTopic.REQUESTS, replace(span, start=wanted))
+            if stretch.start > wanted:
+                self._crossing.begun_before.add(Topic.REQUESTS)
+            if stretch.start >= stretch.end:
                 continue
             gathering = Gathering(partitions=self._count, consulted=self._wish.consulted)
-            async for batch in self._cluster.read_span(LogicalTopic.REQUESTS, replace(span, start=start)):
+            async for batch in self._batches(LogicalTopic.REQUESTS, stretch):
                 for record in batch:
                     stored = stored_of(LogicalTopic.REQUESTS, record, prefix=self._wish.prefix)
                     gathering.take(LogicalTopic.REQUESTS, stored)

@@ -31,7 +31,9 @@ class Culprits:
         self.refusals = 0
         """Inputs blamed since the broker last took a unit without one: from two on it may refuse them all."""
         self._rested = False
-        """The shard has rested since the last input was blamed: one more may be."""
+        """The shard has rested since the last input was blamed: one more may be, if it is the record."""
+        self._gave_up = False
+        """The next try seeks on at once, one input at a time: what can be written is written."""
         self._singles = 0
         self._last_input: str | None = None
         self._last_is_command = False
@@ -45,6 +47,10 @@ class Culprits:
     def blame_nobody(self) -> None:
         """Note that no input has been handled yet: what fails now is not the fault of one."""
         self._last_input = None
+        if self._gave_up:
+            self._gave_up = False
+            self.one_by_one = True
+            self._singles = 0
 
     def took_one(self, *, last: bool) -> None:
         """Count a unit of one input; ``last``: there is no other to look at."""
@@ -61,10 +67,13 @@ class Culprits:
     def refused(self, error: WriteRefused, *, serving: bool, now_at: int) -> bool:
         """Find the culprit of a deterministic failure one by one, and name it; else give up (False).
 
-        Without a search under way afterwards (``one_by_one``) the shard can only wait for the broker.
+        Without a search under way afterwards (``one_by_one``) the shard can only wait for the broker. A topic
+        that refuses whatever the record is costs one input; nobody more is blamed until a unit is committed.
         """
         culprit = self._last_input
         if not self.one_by_one or culprit is None:
+            if self.refusals > 1 and not error.of_input:
+                return self._give_up()
             self.one_by_one = serving
             self._singles = 0
             return True
@@ -74,16 +83,20 @@ class Culprits:
             self.commands_from = now_at + COMMANDS_GAP_MS
             return True
         self.refusals += 1
-        if culprit in self.named or (self.refusals > 1 and not self._rested):
+        rested = self._rested and error.of_input
+        if culprit in self.named or (self.refusals > 1 and not rested):
             # Not even its letter can be written, or every input is refused: it is not the input's fault.
             # Rest for a while, and begin anew, instead of parking them all.
-            self.named.clear()
-            self.one_by_one = False
-            self._rested = True
-            return False
+            return self._give_up()
         self._rested = False
         self.named[culprit] = (Reason.UNWRITABLE, str(error))
         return True
+
+    def _give_up(self) -> bool:
+        self.named.clear()
+        self.one_by_one = False
+        self._rested = self._gave_up = True
+        return False
 
     def failed(self, failure: HandlingFailed) -> bool:
         """Name an input whose handling raised; if even parking it raises, give up (False)."""
