@@ -56,7 +56,6 @@ _AGAIN_S: Final = 2.0
 _TOKEN: Final = re.compile(rb"demo\.[a-z0-9-]+\.slow\d")
 """All tokens of the load look so; none may be in what a worker writes."""
 _WHOLE: Final = re.compile(rb"demo\.[a-z0-9-]+\.slow\d+\.t[0-9a-f]+")
-_EARLIER_MS: Final = 60_000
 
 
 def is_kept(event: str) -> bool:
@@ -207,12 +206,12 @@ class Window:
         if units is not None:
             prints = {fingerprint(token) for token in tokens}
             calls = [call for call in calls if call.fingerprint in prints]
-        since = min((call.received_at for call in calls), default=0) - _EARLIER_MS
         return Remains(
             archive=View(records),
             ledger=calls,
             lines=stage.lines(),
-            freezes=[freeze for freeze in stage.freezes if (freeze.went_on_at or since) >= since],
+            # All of them: the log lines that they explain are all there, too.
+            freezes=stage.freezes,
             ends=dict(stage.ends),
             shaken=list(stage.shaken),
             call_ms=stage.call_ms,

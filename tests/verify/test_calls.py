@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.verify.right import GOOD, PARKED_GOOD, TWO_SAGAS
+from tests.verify.right import GOOD, OTHER, PARKED_GOOD, TWO_SAGAS, event
 from worker.sandbox.payment import fingerprint
 from worker.verify.calls import Call, attempts_of, fingerprint_of, taken_up_late
 from worker.verify.checker import check
@@ -49,6 +49,20 @@ def test_a_call_belongs_to_the_saga_under_way() -> None:
     ]
     # Moments are twice the times: the first saga ends at 20.
     assert sagas == ["s", "s", "o"]
+
+
+def test_a_call_belongs_to_the_saga_whose_turn_it_is() -> None:
+    """Of two sagas with one token, the one that waits for its turn does not call."""
+    requests = tuple(replace(one, targets=frozenset({"token:t"})) for one in TWO_SAGAS.requests)
+    states = (
+        event(1, "requested", moment=2, **OTHER),
+        event(1, "requested", moment=4),
+        event(2, "refused", moment=40, step="consult"),
+        event(2, "refused", moment=60, step="consult", **OTHER),
+    )
+    history = replace(TWO_SAGAS, requests=requests, states=states)
+    sagas = [one.saga_id for one in attempts_of([call(1, 10), call(2, 25)], history, targets=TARGETS)]
+    assert sagas == ["s", "o"]
 
 
 def test_a_call_after_all_ends_belongs_to_the_last_saga() -> None:

@@ -8,6 +8,7 @@ Ledger and workers must go by one clock: their times are compared.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -102,10 +103,20 @@ def sagas_by_target(history: History) -> dict[str, list[list[StateSeen]]]:
 def saga_of(sagas: Sequence[list[StateSeen]], moment: int) -> list[StateSeen] | None:
     """Return the saga that was under way at that moment; else the last one that had begun, else the first."""
     begun = [saga for saga in sagas if saga[0].moment < moment]
-    for saga in begun:
-        standing = [event.state for event in saga if event.moment < moment and event.state != "joined"]
-        if standing and standing[-1] not in ENDS | {"parked"}:
-            return saga
+    under_way = [saga for saga in begun if _stands(saga, moment) not in ENDS | {"parked"}]
+    if under_way:
+        # Of several one calls and the others wait for their turn: the one that calls tells of a step first.
+        return min(under_way, key=lambda saga: _next_step_told(saga, moment))
     if begun:
         return max(begun, key=lambda saga: saga[0].moment)
     return sagas[0] if sagas else None
+
+
+def _stands(saga: Sequence[StateSeen], moment: int) -> str:
+    told = [event.state for event in saga if event.moment < moment and event.state != "joined"]
+    return told[-1] if told else "parked"
+
+
+def _next_step_told(saga: Sequence[StateSeen], moment: int) -> float:
+    later = (event.moment for event in saga if event.moment > moment and event.step is not None)
+    return next(later, math.inf)
