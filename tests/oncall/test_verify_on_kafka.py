@@ -57,13 +57,18 @@ async def test_verify_proves_a_sound_cluster_and_finds_a_forged_event(
         _, lines = await _verify(stage, "--since", "1h")
         assert lines[0]["checked"]["requests"] >= 60
         _, lines = await _verify(stage, "--until", "1h")
-        assert not any(line["checked"] for line in lines)
+        # The journal has no past: what stands in it now is searched for tokens all the same.
+        assert {line["promise"] for line in lines if _more_than_none(line["checked"])} <= {"P8"}
         await _forge(stage)
         code, lines = await _verify(stage, "--at-rest", "--ledger", stage.payment_url)
         assert code == 1
         kinds = {line["kind"] for line in lines if "kind" in line}
         assert "event.of_no_request" in kinds
         assert {line["records"][0]["saga"] for line in lines if "kind" in line} == {"forged"}
+
+
+def _more_than_none(checked: dict[str, int]) -> dict[str, int]:
+    return {what: count for what, count in checked.items() if count}
 
 
 async def _verify(stage: Stage, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
