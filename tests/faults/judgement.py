@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -13,9 +12,9 @@ from contracts.topics import partition_of
 from tests.faults.diary import Line, Owners
 from tests.faults.stage import PARTITIONS
 from worker.sandbox.payment import fingerprint
+from worker.verify.calls import saga_of, sagas_by_target
 from worker.verify.checker import Violation, check
 from worker.verify.history import Attempt, History, Written
-from worker.verify.legal import ENDS
 from worker.verify.reader import read_history
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
     from tests.faults.payment_side import LedgerCall
     from tests.faults.stage import Freeze
-    from worker.verify.history import StateSeen
     from worker.verify.reader import Records
 
 _WAKING_MS: Final = 250
@@ -91,12 +89,12 @@ def judge(remains: Remains, *, at_rest: bool = True) -> tuple[History, list[Viol
 
 def _attempts(remains: Remains, history: History, owners: Owners) -> Iterator[Attempt]:
     tokens = {fingerprint(token): token for token in remains.tokens}
-    sagas = _sagas_by_target(history)
+    sagas = sagas_by_target(history)
     for call in remains.ledger:
         token = tokens.get(call.fingerprint)
         if token is None or _taken_up_late(call, remains):
             continue
-        events = _saga_of(sagas.get(f"token:{token}", []), call.received_at * 2 + 1)
+        events = saga_of(sagas.get(f"token:{token}", []), call.received_at * 2 + 1)
         if events is None:
             continue
         saga_id, binding_id = events[0].saga_id, events[0].binding_id
@@ -121,45 +119,6 @@ def _attempts(remains: Remains, history: History, owners: Owners) -> Iterator[At
             ended=(call.ended_at - _LATE_MS) * 2 + 1 if answered and call.ended_at is not None else None,
             result_class=call.ended,
         )
-
-
-def _sagas_by_target(history: History) -> dict[str, list[list[StateSeen]]]:
-    """Return the sagas' events by the targets of the request that opened each."""
-    targets = {
-        (request.binding_id, request.request_id): request.targets
-        for request in history.requests
-        if request.request_id is not None
-    }
-    events: dict[str, list[StateSeen]] = defaultdict(list)
-    for event in history.states:
-        events[event.saga_id].append(event)
-    found: dict[str, list[list[StateSeen]]] = defaultdict(list)
-    for saga in events.values():
-        for target in targets.get((saga[0].binding_id, saga[0].request_ids[0]), ()):
-            found[target].append(saga)
-    return found
-
-
-def _saga_of(sagas: Sequence[list[StateSeen]], moment: int) -> list[StateSeen] | None:
-    """Return the saga that was under way at that moment; else the last one that had begun, else the first."""
-    begun = [saga for saga in sagas if saga[0].moment < moment]
-    under_way = [saga for saga in begun if _stands(saga, moment) not in ENDS | {"parked"}]
-    if under_way:
-        # Of several one calls and the others wait for their turn: the one that calls tells of a step first.
-        return min(under_way, key=lambda saga: _next_step_told(saga, moment))
-    if begun:
-        return max(begun, key=lambda saga: saga[0].moment)
-    return sagas[0] if sagas else None
-
-
-def _stands(saga: Sequence[StateSeen], moment: int) -> str:
-    told = [event.state for event in saga if event.moment < moment and event.state != "joined"]
-    return told[-1] if told else "parked"
-
-
-def _next_step_told(saga: Sequence[StateSeen], moment: int) -> float:
-    later = (event.moment for event in saga if event.moment > moment and event.step is not None)
-    return next(later, math.inf)
 
 
 def _written(remains: Remains) -> Iterator[Written]:
