@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from contracts.requests import UnbindingRequested
 from contracts.topics import LogicalTopic
+from tests.simulation.passing_log import PassingLog
 from tests.simulation.subject import make_shard
 
 if TYPE_CHECKING:
@@ -22,38 +23,17 @@ if TYPE_CHECKING:
     from worker.saga.results import Call, Result
 
 
-class BrokenLog:
-    """A log that passes everything on, to be broken in one way."""
-
-    def __init__(self, log: Log) -> None:
-        self.whole = log
-        self.partition = log.partition
-        self.fence = log.fence
-        self.bounds = log.bounds
-        self.fits = log.fits
-        self.fetch = log.fetch
-        self.close = log.close
-
-    def journal(self) -> AsyncIterator[Sequence[JournalRecord]]:
-        """Read the journal."""
-        return self.whole.journal()
-
-    async def commit(self, writes: Sequence[Write]) -> None:
-        """Write all of it."""
-        await self.whole.commit(writes)
-
-
-class SplittingLog(BrokenLog):
+class SplittingLog(PassingLog):
     """Writes the journal in a transaction of its own, after the rest."""
 
     @override
     async def commit(self, writes: Sequence[Write]) -> None:
         """Write in two transactions."""
-        await self.whole.commit([write for write in writes if write.topic is not LogicalTopic.JOURNAL])
-        await self.whole.commit([write for write in writes if write.topic is LogicalTopic.JOURNAL])
+        await self.log.commit([write for write in writes if write.topic is not LogicalTopic.JOURNAL])
+        await self.log.commit([write for write in writes if write.topic is LogicalTopic.JOURNAL])
 
 
-class EagerLog(BrokenLog):
+class EagerLog(PassingLog):
     """Says that a transaction is committed before it is."""
 
     def __init__(self, log: Log) -> None:
@@ -66,18 +46,18 @@ class EagerLog(BrokenLog):
         if self._before is not None:
             before, self._before = self._before, None
             await before
-        self._before = asyncio.ensure_future(self.whole.commit(writes))
+        self._before = asyncio.ensure_future(self.log.commit(writes))
         # Nobody may ever ask for what became of the last one.
         self._before.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
-class TombstonelessLog(BrokenLog):
+class TombstonelessLog(PassingLog):
     """Never removes a letter."""
 
     @override
     async def commit(self, writes: Sequence[Write]) -> None:
         """Leave the tombstones of letters out."""
-        await self.whole.commit(
+        await self.log.commit(
             [
                 write
                 for write in writes
@@ -86,16 +66,16 @@ class TombstonelessLog(BrokenLog):
         )
 
 
-class VerdictlessLog(BrokenLog):
+class VerdictlessLog(PassingLog):
     """Never records a verdict."""
 
     @override
     async def commit(self, writes: Sequence[Write]) -> None:
         """Leave verdicts out."""
-        await self.whole.commit([write for write in writes if write.topic is not LogicalTopic.VERDICTS])
+        await self.log.commit([write for write in writes if write.topic is not LogicalTopic.VERDICTS])
 
 
-class ForgetfulLog(BrokenLog):
+class ForgetfulLog(PassingLog):
     """Reads an empty journal."""
 
     async def _nothing(self) -> AsyncIterator[Sequence[JournalRecord]]:
@@ -108,7 +88,7 @@ class ForgetfulLog(BrokenLog):
         return self._nothing()
 
 
-class TalkingLog(BrokenLog):
+class TalkingLog(PassingLog):
     """Writes the last token that was called about into a header of each event."""
 
     def __init__(self, log: Log) -> None:
@@ -119,7 +99,7 @@ class TalkingLog(BrokenLog):
     async def commit(self, writes: Sequence[Write]) -> None:
         """Say too much."""
         header = ("debug", self.token.encode())
-        await self.whole.commit(
+        await self.log.commit(
             [
                 replace(write, headers=(*write.headers, header))
                 if write.topic is LogicalTopic.STATES

@@ -13,6 +13,7 @@ import orjson
 from typing_extensions import override
 
 from contracts.topics import LogicalTopic
+from tests.simulation.passing_log import PassingLog
 from worker.ports import Write
 
 if TYPE_CHECKING:
@@ -38,29 +39,15 @@ class Fleet:
     lost: list[str] = field(default_factory=list)
 
 
-class PassingLog:
-    """A log that passes everything on."""
+class FleetLog(PassingLog):
+    """A log of one worker of the fleet."""
 
     def __init__(self, log: Log, fleet: Fleet) -> None:
-        self.log = log
+        super().__init__(log)
         self.fleet = fleet
-        self.partition = log.partition
-        self.fence = log.fence
-        self.bounds = log.bounds
-        self.fits = log.fits
-        self.fetch = log.fetch
-        self.close = log.close
-
-    def journal(self) -> AsyncIterator[Sequence[JournalRecord]]:
-        """Read the journal."""
-        return self.log.journal()
-
-    async def commit(self, writes: Sequence[Write]) -> None:
-        """Write all of it."""
-        await self.log.commit(writes)
 
 
-class NextLog(PassingLog):
+class NextLog(FleetLog):
     """Writes as the next version would."""
 
     @override
@@ -86,7 +73,7 @@ class NextLog(PassingLog):
         return write
 
 
-class CurrentLog(PassingLog):
+class CurrentLog(FleetLog):
     """This version's log; it notes each unknown member that was restored and not written again."""
 
     def __init__(self, log: Log, fleet: Fleet) -> None:

@@ -5,7 +5,8 @@ at that moment get no marker ("likely deleted already and hence can be skipped")
 as complete. Readers see nothing behind such records, for ever. Worse, the next commit of the same producer
 id would show them, though they were aborted. So a new owner asks for the fate of the last transaction before
 it fences, and afterwards gives hanging records the marker that they lack: an empty transaction of the same
-producer id with the same fate. A foreign transaction is not touched by that.
+producer id with the same fate (forwarded records are shown in any case). A foreign transaction is not touched
+by that. Where it is not certain that it is the last transaction that hangs, nothing is ended.
 """
 
 from __future__ import annotations

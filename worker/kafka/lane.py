@@ -221,8 +221,9 @@ class Lane:
         if now - since < _HELD_UP_S:
             return None
         return (
-            f"stands still at offset {fetched.position}: a transaction left open by another producer hides "
-            "the rest (`kafka-transactions.sh find-hanging` names it)"
+            f"stands still at offset {fetched.position}: a transaction that stands open hides the rest "
+            "(`kafka-transactions.sh find-hanging` names it; find out whether it was committed before you "
+            "abort it)"
         )
 
     def _tell(self, tp: TopicPartition, wish: _Wish, what: str) -> None:

@@ -148,9 +148,9 @@ class ShardLog:
         except CLIENT_ERRORS as error:
             raise fault_of(error, doing=f"start producer {self._id}") from error
         self._producer = producer
-        identity = producer_identity(producer)
         if last is not None:
-            last = self._last = last.settled() if last.holds_for(**identity) else None
+            holds = last.holds_for(**producer_identity(producer))
+            last = self._last = last.settled() if holds else None
         await self._end_hanging(producer, last, before)
         self._last = None
 
@@ -179,11 +179,11 @@ class ShardLog:
             return
         await self._give_markers(producer, ours, last.fate)
         self._last = None
+        shared: set[TopicPartition] = set()
+        with suppress(LogInterrupted):  # where others' partitions cannot be looked at, ours open all the same
+            shared = await still_open(self._reader, await self._existing(_SHARED))
         # Of forwarded records shown is better than lost: one that comes twice is recognised.
-        with suppress(LogInterrupted):
-            await self._give_markers(
-                producer, await still_open(self._reader, await self._existing(_SHARED)), Fate.COMMITTED
-            )
+        await self._give_markers(producer, shared, Fate.COMMITTED)
 
     async def _give_markers(
         self, producer: AIOKafkaProducer, partitions: Collection[TopicPartition], fate: Fate
@@ -481,6 +481,7 @@ def _stalled(tp: TopicPartition, mark: int, position: int, fetched: Fetched) -> 
     reason = f"; last error {fetched.error!r}" if fetched.error is not None else ""
     return (
         f"restore of {tp.topic}/{tp.partition} stands still at offset {position}: high watermark {mark}, "
-        f"last stable offset {fetched.last_stable_offset}{reason}. A transaction left open by another "
-        "producer hides the rest (`kafka-transactions.sh find-hanging` names it), or the broker is away"
+        f"last stable offset {fetched.last_stable_offset}{reason}. A transaction that stands open hides "
+        "the rest (`kafka-transactions.sh find-hanging` names it; find out whether it was committed before "
+        "you abort it), or the broker is away"
     )

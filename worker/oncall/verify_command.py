@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from contracts.requests import Initiator, UnbindingRequested
+from contracts.requests import UnbindingRequested
+from contracts.states import Step
 from contracts.wire import parse_rfc3339
 from worker.oncall.errors import CommandError, ExitCode, PartlyDone, UsageWrong
 from worker.oncall.options import Config, Json, duration_ms
@@ -24,6 +25,7 @@ from worker.oncall.verify_view import (
 )
 from worker.ports import LogError
 from worker.verify.history import Limits
+from worker.verify.inputs import is_consulted
 from worker.verify.violations import KINDS
 
 if TYPE_CHECKING:
@@ -145,8 +147,8 @@ def _show(terminal: Terminal, report: Report, *, limit: int, json: bool) -> None
     terminal.say(f"{report.records:,} records read of partitions {partitions}")
     if report.unsettled:
         terminal.say(
-            f"not everything could be checked: {report.unsettled} sagas or commands looked wrong in another "
-            "way at each look, so that nothing is said of them; verify once more"
+            f"not everything could be checked: {len(report.unsettled)} sagas or commands looked wrong in "
+            "another way at each look, so that nothing is said of them; verify once more"
         )
     if report.violations:
         terminal.say(f"{len(report.violations)} violations")
@@ -164,11 +166,10 @@ def _show_kinds(terminal: Terminal, *, json: bool) -> None:
 
 def limits_of(settings: Settings) -> Limits:
     """Return what the settings say of the workers."""
-    steps = ("consult", "cancel_token", "cancel_agreement", "notify_merchant", "notify_hub", "offer")
     return Limits(
         remember_ms=settings.remember.time_ms,
         remember_requests=settings.remember.bytes_per_shard // _REMEMBERED_BYTES,
-        patience_ms={step: getattr(settings.patience, step).give_up_after_ms for step in steps},
+        patience_ms={step.value: getattr(settings.patience, step.value).give_up_after_ms for step in Step},
         clocks_ms=_CLOCKS_MS,
         call_ms=_call_ms(settings),
     )
@@ -187,11 +188,12 @@ def _consulted(settings: Settings) -> Callable[[UnbindingRequested | RebindingRe
     asks = settings.profile.value in _CONSULTING and consult != "off"
 
     def consulted(request: UnbindingRequested | RebindingRequested) -> bool:
-        if not asks or not isinstance(request, UnbindingRequested) or request.access_token is None:
-            return False
-        by_merchant = request.initiator is Initiator.MERCHANT
-        known = request.psp_id is not None and request.acquirer_id is not None
-        return not (by_merchant and known) and request.psp_id not in unasked
+        return (
+            asks
+            and isinstance(request, UnbindingRequested)
+            and is_consulted(request)
+            and request.psp_id not in unasked
+        )
 
     return consulted
 

@@ -56,7 +56,7 @@ class Report:
 
     violations: list[Violation] = field(default_factory=list)
     coverage: Coverage = field(default_factory=Coverage)
-    unsettled: int = 0
+    unsettled: list[Violation] = field(default_factory=list)
     """What looked wrong in the last look only."""
     records: int = 0
     partitions: tuple[int, ...] = ()
@@ -137,7 +137,7 @@ class _Verifying:
         self._crossing.read_to[shelf.partition] = shelf.read_to[LogicalTopic.REQUESTS]
 
     def _leave_unsettled(self, unsettled: Sequence[Violation]) -> None:
-        self._report.unsettled += len(unsettled)
+        self._report.unsettled += unsettled
         for found in unsettled:
             self._report.coverage.leave(found.promise, "what looked wrong in another way at each look")
 

@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 _RESULTS: Final = {
     "kept": Text("kept", style="green"),
     "broken": Text("broken", style="bold red"),
+    "not settled": Text("not settled", style="yellow"),
     "not checked": Text("not checked", style="yellow"),
 }
 
 
 def result_of(report: Report, promise: str) -> str:
-    """Say whether a promise was kept; nothing checked is nothing proven."""
+    """Say whether a promise was kept; nothing checked, or not settled, is nothing proven."""
     if any(violation.promise == promise for violation in report.violations):
         return "broken"
+    if any(suspect.promise == promise for suspect in report.unsettled):
+        return "not settled"
     return "kept" if report.coverage.checked.get(promise) else "not checked"
 
 

@@ -107,7 +107,7 @@ async def request_behind(house: House, *, commits: bool) -> None:
             await hired.served(other)
             await hired.says(
                 f"{house.name(LogicalTopic.REQUESTS)}/0 stands still at offset 0",
-                "a transaction left open by another producer",
+                "a transaction that stands open hides the rest",
             )
             assert hired.finished(behind) == []
             if commits:
