@@ -8,6 +8,7 @@ Format: Apache Kafka, "Message Format", record batch version 2.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.record._protocols import DefaultRecordBatchProtocol
@@ -19,7 +20,7 @@ from typing_extensions import override
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["CorruptBatch", "LogRecord", "read_batches"]
+__all__ = ["CorruptBatch", "Head", "LogRecord", "read_batches", "read_heads"]
 
 _LENGTH: Final = struct.Struct(">i")
 _LENGTH_AT: Final = 8
@@ -30,11 +31,27 @@ _MAGIC_AT: Final = 16
 _MAGIC: Final = 2
 _CONTROL_KEY: Final = struct.Struct(">hh")
 _ABORT: Final = 0
+_LOG_APPEND_TIME: Final = 1
 _NULL: Final = -1
 
 
 class CorruptBatch(Exception):
     """A batch that cannot be read: broken on its way or on disk, or older than Kafka 0.11."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What stands at the head of a batch: who wrote it, and in what kind of transaction."""
+
+    base_offset: int
+    next_offset: int
+    producer_id: int
+    producer_epoch: int
+    transactional: bool
+    stamp: int | None
+    """The timestamp of all its records; ``None`` where they differ, or where the broker made it."""
+    aborts: bool | None
+    """Of a marker: whether it aborts; ``None`` for records."""
 
 
 class _TolerantBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # @final is advice; only one method differs
@@ -102,6 +119,36 @@ def read_batches(
         if after == position:
             raise
     return found, after
+
+
+def read_heads(data: bytes, *, position: int) -> tuple[list[Head], int]:
+    """Return the heads of all batches of a fetch's answer, and the offset after the last one.
+
+    Raises CorruptBatch if the first batch cannot be read; what lies before a later one is given.
+    """
+    heads: list[Head] = []
+    after = position
+    try:
+        for raw in _split(data):
+            batch = _sound(raw)
+            own = batch.timestamp_type != _LOG_APPEND_TIME
+            one = own and batch.first_timestamp == batch.max_timestamp
+            heads.append(
+                Head(
+                    base_offset=batch.base_offset,
+                    next_offset=batch.next_offset,
+                    producer_id=batch.producer_id,
+                    producer_epoch=batch.producer_epoch,
+                    transactional=batch.is_transactional,
+                    stamp=batch.max_timestamp if one else None,
+                    aborts=_aborts(batch) if batch.is_control_batch else None,
+                )
+            )
+            after = max(after, batch.next_offset)
+    except CorruptBatch:
+        if after == position:
+            raise
+    return heads, after
 
 
 def _split(data: bytes) -> Iterator[bytes]:

@@ -6,7 +6,8 @@ as complete. Readers see nothing behind such records, for ever. Worse, the next 
 id would show them, though they were aborted. So a new owner asks for the fate of the last transaction before
 it fences, and afterwards gives hanging records the marker that they lack: an empty transaction of the same
 producer id with the same fate (forwarded records are shown in any case). A foreign transaction is not touched
-by that. Where it is not certain that it is the last transaction that hangs, nothing is ended.
+by that. Where the journal does not hang, it is asked itself how what hangs has ended (`traces`): that was an
+earlier transaction, whose fate the coordinator has forgotten. Where nobody can tell, nothing is ended.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from worker.kafka.fates import Fate
-from worker.kafka.reader import LATEST
+from worker.kafka.reader import EARLIEST, LATEST
+from worker.kafka.traces import fate_of, traces_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from aiokafka import AIOKafkaProducer
     from aiokafka.structs import TopicPartition
@@ -49,6 +51,40 @@ async def still_open(reader: Reader, partitions: Collection[TopicPartition]) -> 
     await asyncio.sleep(SECOND_LOOK_S)
     second = await open_ends(reader, first.keys())
     return {tp for tp, offset in first.items() if second.get(tp) == offset}
+
+
+async def told_by_journal(
+    reader: Reader,
+    journal: TopicPartition,
+    stretches: Mapping[TopicPartition, int],
+    *,
+    producer_id: int,
+    partition_bytes: int,
+) -> dict[TopicPartition, Fate]:
+    """Return how records of this producer that hang from these offsets on have ended.
+
+    Left out is what the journal does not tell, or what ended in two ways. Raises LogInterrupted.
+    """
+    if not stretches:
+        return {}
+    marks = await reader.offsets([*stretches, journal], at=LATEST)
+    traces = {}
+    for tp, start in stretches.items():
+        heads = await reader.heads(tp, start, before=marks[tp], partition_bytes=partition_bytes)
+        traces[tp] = traces_of(heads, producer_id=producer_id)
+    stamps = [trace.stamped_at for found in traces.values() for trace in found or ()]
+    if not stamps:
+        return {}
+    # The first record of that time or later; none, or one already gone: there is nothing to be told by.
+    first = (await reader.offsets([journal], at=min(stamps)))[journal]
+    start = first if first >= 0 else (await reader.offsets([journal], at=EARLIEST))[journal]
+    written = await reader.heads(journal, start, before=marks[journal], partition_bytes=partition_bytes)
+    told = {}
+    for tp, found in traces.items():
+        fates = {fate_of(trace, written) for trace in found or ()}
+        if len(fates) == 1 and None not in fates:
+            told[tp] = next(fate for fate in fates if fate is not None)
+    return told
 
 
 async def give_markers(

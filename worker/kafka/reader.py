@@ -19,7 +19,7 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.structs import TopicPartition
 
-from worker.kafka.batches import CorruptBatch, read_batches
+from worker.kafka.batches import CorruptBatch, read_batches, read_heads
 from worker.kafka.clients import ClientKeeper
 from worker.kafka.fates import NOTHING_TO_TELL, DescribeTransactionsRequest, last_transaction
 from worker.kafka.faults import HOPELESS, OffsetNotAvailable, read_fault_of
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    from worker.kafka.batches import LogRecord
+    from worker.kafka.batches import Head, LogRecord
     from worker.kafka.connection import Connection
     from worker.kafka.fates import LastTransaction
 
@@ -146,6 +146,43 @@ class Reader:
             return last_transaction(state=state, producer_id=producer_id, producer_epoch=producer_epoch)
 
         return await self._tried(ask, doing=f"ask for the last transaction of {transactional_id}")
+
+    async def heads(
+        self, partition: TopicPartition, start: int, *, before: int, partition_bytes: int
+    ) -> list[Head]:
+        """Return the heads of all batches from ``start`` to ``before``, whatever became of them.
+
+        Raises LogInterrupted after the time limit, and for what cannot be read.
+        """
+        found: list[Head] = []
+        position = start
+
+        async def ask(_client: AIOKafkaClient) -> list[Head]:
+            nonlocal position
+            while position < before:
+                nodes, _unknown = await self.leaders([partition])
+                if not nodes:
+                    raise kafka.LeaderNotAvailableError(_names([partition]))
+                (node,) = nodes
+                topics = _by_topic([(partition, (partition.partition, position, partition_bytes))])
+                answer = await self._keeper.send(
+                    node, FetchRequest(0, 1, _FULL_ANSWER_BYTES, _READ_UNCOMMITTED, topics)
+                )
+                _raise_for(getattr(answer, "error_code", 0))
+                ((_topic, (part,)),) = answer.topics
+                _partition, code, *_marks, data = _v4_form(answer)(part)
+                _raise_for(code)
+                heads, after = read_heads(data or b"", position=position)
+                if after == position:
+                    await asyncio.sleep(_RETRY_S)
+                found.extend(head for head in heads if start <= head.base_offset < before)
+                position = after
+            return found
+
+        try:
+            return await self._tried(ask, doing=f"read the batches of {_names([partition])}")
+        except CorruptBatch as error:
+            raise read_fault_of(error, doing=f"read the batches of {_names([partition])}") from error
 
     async def refresh(self) -> None:
         """Ask anew which topics there are, and who leads them. Raises LogInterrupted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from contracts.topics import LogicalTopic
 from worker.crash_points import CrashPoint, pass_by
 from worker.kafka.fates import Fate
 from worker.kafka.faults import CLIENT_ERRORS, HOPELESS, fault_of, read_fault_of
-from worker.kafka.hanging import give_markers, open_ends, still_open
+from worker.kafka.hanging import give_markers, open_ends, still_open, told_by_journal
 from worker.kafka.producers import (
     Compression,
     bury,
@@ -117,6 +118,8 @@ class ShardLog:
         self._producer: AIOKafkaProducer | None = None
         self._journal_end = 0
         """The journal has had as many offsets: a topic that was made anew begins again below."""
+        self._stamped_at = 0
+        """The timestamp of the last transaction's records: see `traces`."""
         self._last: LastTransaction | None = None
         """What was known of this id's last transaction before a fence whose work is not done yet."""
         self._burials: set[asyncio.Task[None]] = set()
@@ -160,8 +163,9 @@ class ShardLog:
         """Give records of this id that hang the markers that they lack; see `hanging`.
 
         Every transaction writes the journal, and any later one would have closed it: where it hangs, it is
-        the last transaction that does. ``before``: what stood open before that one was asked for. Raises
-        RestoreStalled where it is not certain how records ended: our next commit would show them.
+        the last transaction that does. ``before``: what stood open before that one was asked for. Where only
+        others hang, the journal tells how they ended (`traces`). Raises RestoreStalled where that is not
+        certain: our next commit would show them.
         """
         found = await self._open_ends()
         journal = self._own(LogicalTopic.JOURNAL)
@@ -172,9 +176,12 @@ class ShardLog:
             ours = {tp for tp, offset in found.items() if aborted or before.get(tp) == offset}
         # The journal's end is waited for, and told, by the restore itself.
         unknown = found.keys() - ours - {journal}
-        if unknown:
+        told = await self._told_by_journal(producer, {tp: found[tp] for tp in unknown})
+        if unknown - told.keys():
             self._give_up()
-            raise RestoreStalled(_hangs(unknown, self._id))
+            raise RestoreStalled(_hangs(unknown - told.keys(), self._id))
+        for fate in Fate:
+            await self._give_markers(producer, {tp for tp, one in told.items() if one is fate}, fate)
         if last is None or not ours:
             return
         await self._give_markers(producer, ours, last.fate)
@@ -184,6 +191,22 @@ class ShardLog:
             shared = await still_open(self._reader, await self._existing(_SHARED))
         # Of forwarded records shown is better than lost: one that comes twice is recognised.
         await self._give_markers(producer, shared, Fate.COMMITTED)
+
+    async def _told_by_journal(
+        self, producer: AIOKafkaProducer, stretches: Mapping[TopicPartition, int]
+    ) -> dict[TopicPartition, Fate]:
+        """Return how what hangs from these offsets on has ended, where the journal tells."""
+        try:
+            return await told_by_journal(
+                self._reader,
+                self._own(LogicalTopic.JOURNAL),
+                stretches,
+                producer_id=producer_identity(producer)["producer_id"],
+                partition_bytes=self._settings.restore_bytes,
+            )
+        except LogError:
+            self._give_up()
+            raise
 
     async def _give_markers(
         self, producer: AIOKafkaProducer, partitions: Collection[TopicPartition], fate: Fate
@@ -344,7 +367,8 @@ class ShardLog:
         for tp in grouped:
             await self._require(producer, tp)
         await producer.begin_transaction()
-        rounds = {tp: _batches(producer, group) for tp, group in grouped.items()}
+        self._stamped_at = max(time.time_ns() // 1_000_000, self._stamped_at + 1)
+        rounds = {tp: _batches(producer, group, self._stamped_at) for tp, group in grouped.items()}
         while rounds:
             async with _delivered() as futures:
                 for tp, batches in rounds.items():
@@ -425,15 +449,15 @@ class ShardLog:
         return ", ".join(sorted(f"{tp.topic}/{tp.partition}" for tp in self._grouped(writes)))
 
 
-def _batches(producer: AIOKafkaProducer, writes: Sequence[Write]) -> list[BatchBuilder]:
+def _batches(producer: AIOKafkaProducer, writes: Sequence[Write], stamped_at: int) -> list[BatchBuilder]:
     batch = producer.create_batch()
     batches = [batch]
     for write in writes:
         headers = list(write.headers)
-        if batch.append(timestamp=None, key=write.key, value=write.value, headers=headers) is None:
+        if batch.append(timestamp=stamped_at, key=write.key, value=write.value, headers=headers) is None:
             batch = producer.create_batch()
             batches.append(batch)
-            batch.append(timestamp=None, key=write.key, value=write.value, headers=headers)
+            batch.append(timestamp=stamped_at, key=write.key, value=write.value, headers=headers)
     return batches
 
 
