@@ -94,7 +94,7 @@ def _attempts(remains: Remains, history: History, owners: Owners) -> Iterator[At
         token = tokens.get(call.fingerprint)
         if token is None or _taken_up_late(call, remains):
             continue
-        events = saga_of(sagas.get(f"token:{token}", []), call.received_at * 2 + 1)
+        events = saga_of(sagas.get(f"token:{token}", []), call.received_at, call_ms=remains.call_ms)
         if events is None:
             continue
         saga_id, binding_id = events[0].saga_id, events[0].binding_id

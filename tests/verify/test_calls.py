@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.verify.right import GOOD, OTHER, PARKED_GOOD, TWO_SAGAS, event
+from tests.verify.right import BASE, GOOD, OTHER, PARKED_GOOD, TWO_SAGAS, event
 from worker.sandbox.payment import fingerprint
 from worker.verify.calls import Call, attempts_of, fingerprint_of, taken_up_late
 from worker.verify.checker import check
+from worker.verify.history import Limits, StateSeen
 
 pytestmark = pytest.mark.promise("P3", "P4", "P5")
 TOKEN = fingerprint_of("t")
@@ -63,6 +64,27 @@ def test_a_call_belongs_to_the_saga_whose_turn_it_is() -> None:
     history = replace(TWO_SAGAS, requests=requests, states=states)
     sagas = [one.saga_id for one in attempts_of([call(1, 10), call(2, 25)], history, targets=TARGETS)]
     assert sagas == ["s", "o"]
+
+
+@pytest.mark.parametrize(("received_at", "maker"), [(BASE + 90, "s"), (BASE + 110, "o")])
+def test_a_call_that_a_notice_overtook_belongs_to_the_saga_that_it_ended(
+    received_at: int, maker: str
+) -> None:
+    """While the next saga of its token tells of no step, a call may still be the last one's, for a while."""
+    requests = tuple(replace(one, targets=frozenset({"token:t"})) for one in TWO_SAGAS.requests)
+
+    def told(sequence: int, state: str, at: int, **changes: object) -> StateSeen:
+        return replace(event(sequence, state, moment=at * 2, **changes), at=at)
+
+    states = (
+        told(1, "requested", BASE + 1),
+        told(2, "unbound", BASE + 10, evidence="notice"),
+        told(1, "requested", BASE + 12, **OTHER),
+        told(2, "unbound", BASE + 500, evidence="already_unbound", **OTHER),
+    )
+    history = replace(TWO_SAGAS, requests=requests, states=states, limits=Limits(call_ms=100))
+    (made,) = attempts_of([call(1, received_at)], history, targets=TARGETS)
+    assert made.saga_id == maker
 
 
 def test_a_call_after_all_ends_belongs_to_the_last_saga() -> None:

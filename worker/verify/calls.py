@@ -58,11 +58,10 @@ def attempts_of(calls: Iterable[Call], history: History, *, targets: Mapping[str
     sagas = sagas_by_target(history)
     for call in calls:
         target = targets.get(call.fingerprint)
-        # Events stand at even moments, their times being of before the commit: calls of that ms came later.
-        moment = call.received_at * 2 + 1
-        events = saga_of(sagas.get(target or "", []), moment)
+        events = saga_of(sagas.get(target or "", []), call.received_at, call_ms=history.limits.call_ms)
         if target is None or events is None:
             continue
+        moment = _moment(call.received_at)
         answered = call.ended == "answered" and call.ended_at is not None
         yield Attempt(
             number=call.number,
@@ -100,16 +99,35 @@ def sagas_by_target(history: History) -> dict[str, list[list[StateSeen]]]:
     return found
 
 
-def saga_of(sagas: Sequence[list[StateSeen]], moment: int) -> list[StateSeen] | None:
-    """Return the saga that was under way at that moment; else the last one that had begun, else the first."""
+def saga_of(sagas: Sequence[list[StateSeen]], at: int, *, call_ms: int) -> list[StateSeen] | None:
+    """Return the saga that was under way at that time; else the last one that had begun, else the first.
+
+    One that a notice has ended less than ``call_ms`` before may have sent the call before that: it counts if
+    those that stand since then tell of no step, and so of no call.
+    """
+    moment = _moment(at)
     begun = [saga for saga in sagas if saga[0].moment < moment]
     under_way = [saga for saga in begun if _stands(saga, moment) not in ENDS | {"parked"}]
     if under_way:
         # Of several one calls and the others wait for their turn: the one that calls tells of a step first.
-        return min(under_way, key=lambda saga: _next_step_told(saga, moment))
+        first = min(under_way, key=lambda saga: _next_step_told(saga, moment))
+        if _next_step_told(first, moment) < math.inf:
+            return first
+        overtaken = [saga for saga in begun if _overtaken(saga, moment, at, call_ms=call_ms)]
+        return max(overtaken, key=lambda saga: saga[-1].moment, default=first)
     if begun:
         return max(begun, key=lambda saga: saga[0].moment)
     return sagas[0] if sagas else None
+
+
+def _moment(at: int) -> int:
+    """Return the moment of a call: events stand at even ones, their times being of before the commit."""
+    return at * 2 + 1
+
+
+def _overtaken(saga: Sequence[StateSeen], moment: int, at: int, *, call_ms: int) -> bool:
+    end = saga[-1]
+    return end.state in ENDS and end.evidence == "notice" and end.moment < moment and at < end.at + call_ms
 
 
 def _stands(saga: Sequence[StateSeen], moment: int) -> str:
