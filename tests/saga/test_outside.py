@@ -21,6 +21,7 @@ from tests.saga.walk import (
 from worker.saga.inputs import (
     Ask,
     Broke,
+    Died,
     Discarded,
     Finish,
     HoldEnded,
@@ -184,6 +185,18 @@ def test_notice_at_another_step_leaves_a_letter_as_it_stands() -> None:
     walk.happen(Resumed()).happen(Turn()).done()
     assert walk.states[-3:] == [S.RESUMED, S.REVOKED, S.UNBOUND]
     assert [transition.sequence for transition in walk.published] == list(range(1, len(walk.published) + 1))
+
+
+def test_notice_wakes_no_letter_that_would_cancel_a_new_agreement() -> None:
+    """Where a new agreement may stand, a letter with a cancel to come stands until evidence ends that too."""
+    walk = at_step(Step.CANCEL_TOKEN, *FULL).answer(ResultClass.FINAL)
+    told = len(walk.published)
+    walk.happen(Died(targets=frozenset({TOKEN}), evidence=Evidence.NOTICE, new_agreement=True))
+    assert (walk.saga.phase, walk.action, len(walk.published)) == (Phase.PARKED, Rest(), told)
+    assert (walk.saga.sequence, walk.saga.done) == (walk.last.sequence, (Step.CONSULT, Step.CANCEL_TOKEN))
+    walk.happen(Died(targets=frozenset({AGREEMENT}), evidence=Evidence.NOTICE, new_agreement=True))
+    assert (walk.saga.phase, walk.action, walk.states[-1]) == (Phase.QUEUED, Requeue(), S.REVOKED)
+    assert walk.happen(Turn()).action == Ask(Step.NOTIFY_MERCHANT)
 
 
 @pytest.mark.parametrize("index", range(6))

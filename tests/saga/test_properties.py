@@ -123,7 +123,11 @@ class Shell:
         if saga.phase is Phase.ENDED:
             return []
         told = [target for target in saga.targets if target is not TARGETS[Step.NOTIFY_MERCHANT]]
-        each: list[Happened] = [Died(targets=frozenset({one}), evidence=Evidence.NOTICE) for one in told]
+        each: list[Happened] = [
+            Died(targets=frozenset({one}), evidence=Evidence.NOTICE, new_agreement=new)
+            for one in told
+            for new in (False, True)
+        ]
         if saga.phase is Phase.PARKED and saga.targets:
             each.append(Died(targets=frozenset(saga.targets), evidence=Evidence.ALREADY_UNBOUND))
         return each
@@ -175,6 +179,8 @@ class Shell:
         assert not saga.undecided & set(saga.done)
         if saga.step is before.step:
             assert saga.attempts >= before.attempts
+        if isinstance(happened, Died) and happened.new_agreement and saga.to_cancel_agreement:
+            assert (saga.phase is Phase.PARKED) == (before.phase is Phase.PARKED)
         if saga.phase is Phase.WAITING:
             self.check_wait(saga)
         assert (saga.phase is Phase.PARKED) == (saga.state is State.PARKED) == (saga.reason is not None)

@@ -21,6 +21,7 @@ REFUSALS = {
     "from start after a revoke": "a revocation was attempted",
     "targets dead": "all that the request wants dead is dead by now",
     "rebinding offered": "a rebinding was offered since",
+    "rebinding under way": "a rebinding of this binding is under way",
     "a notice": "it came as a notice",
     "origin gone": "its value was not copied, and",
     "origin unread": "could not be read now",
@@ -121,6 +122,7 @@ UNREACHABLE = {
 
 RARE = {
     "command.refused: rebinding offered": "needs five things in a row; tests/shard has it as a story",
+    "command.refused: rebinding under way": "a replay within one short call; tests/shard has it as a story",
     "command.refused: origin unread": "a read that fails at one moment; tests/shard has it as a story",
 }
 """What thousands of seeds may reach or not: it is not demanded here."""

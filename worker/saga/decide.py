@@ -218,7 +218,8 @@ def _died(saga: Saga, died: Died, *, now_at: int) -> Decision:
         return finish(buried, published)
     moot = saga.step in buried.done
     if saga.phase is Phase.PARKED:
-        if not (moot and published):
+        spares = died.new_agreement and buried.to_cancel_agreement
+        if spares or not (moot and published):
             # The letter stands, and with it the sequence that a command must expect: the next event shows it.
             return Decision(evolve(buried, sequence=saga.sequence, state=saga.state), (), Rest())
         return Decision(evolve(buried, phase=Phase.QUEUED, reason=None), published, Requeue())

@@ -115,6 +115,8 @@ class Died:
     happening: ClassVar = Happening.DIED
     targets: frozenset[Target]
     evidence: Evidence
+    new_agreement: bool = False
+    """A cancel of its agreement could end a new one from now on: a parked saga does not go on towards it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

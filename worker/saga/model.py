@@ -140,6 +140,11 @@ class Saga:
         return Step.CANCEL_TOKEN in self.done or Step.CANCEL_AGREEMENT in self.done
 
     @property
+    def to_cancel_agreement(self) -> bool:
+        """Whether the cancel of its agreement is still to come, next or later."""
+        return Step.CANCEL_AGREEMENT in self.steps and Step.CANCEL_AGREEMENT not in self.done
+
+    @property
     def debits(self) -> Debits | None:
         """What may be debited; a rebinding or an invalid request says nothing about it."""
         if self.kind is Kind.REBINDING or not self.steps:

@@ -69,6 +69,15 @@ class _Asked:
         return RequestRef(self.event.id, self.identity[0])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """An invalid request that is valid by now: its saga with steps, not yet in memory."""
+
+    saga: Saga
+    meta: Meta
+    identity: bytes
+
+
 class Admission:
     """Turns records into sagas. Each record ends in exactly one way, and the position moves past it."""
 
@@ -352,17 +361,15 @@ class Admission:
             return f"it belongs to partition {home}: submit it again, and discard this letter"
         return event, binding_id
 
-    def plan_again(self, entry: Entry, *, value: bytes, meta: Meta) -> str | None:
-        """Give an invalid request's saga its steps, now that it may be valid; or say why not."""
+    def plan_again(self, entry: Entry, *, value: bytes, meta: Meta) -> Planned | str:
+        """Plan the steps of an invalid request's saga, now that it may be valid; or say why it is not."""
         saga = entry.saga
         try:
             event = read_event(value, meta.headers)
             asked = self._read(event, binding_id=saga.binding_id, meta=meta, value=value)
         except (UnreadableEvent, InvalidEvent, PlanInvalid, VaultError) as error:
             return str(error)
-        # Known by its bytes until now; from here on a repetition is one that wants the same.
-        self._memory.renamed(entry, asked.identity[0])
-        entry.saga = replace(
+        planned = replace(
             saga,
             requests=(asked.ref,),
             kind=Kind.UNBINDING if asked.targets else Kind.REBINDING,
@@ -371,10 +378,16 @@ class Admission:
             requested_at=_requested_at(asked.request, meta),
             expires_at=asked.request.expires_at_ms,
         )
-        entry.meta = asked.meta
-        entry.packed = journal.encode_meta(asked.meta)
+        return Planned(saga=planned, meta=asked.meta, identity=asked.identity[0])
+
+    def take_plan(self, entry: Entry, planned: Planned) -> None:
+        """Give an invalid request's saga the steps that were planned for it."""
+        # Known by its bytes until now; from here on a repetition is one that wants the same.
+        self._memory.renamed(entry, planned.identity)
+        entry.saga = planned.saga
+        entry.meta = planned.meta
+        entry.packed = journal.encode_meta(planned.meta)
         self._memory.name_targets(entry)
-        return None
 
 
 def saga_id_of(event: IncomingEvent, origin: Origin, identity: bytes) -> str:

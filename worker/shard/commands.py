@@ -22,13 +22,14 @@ from contracts.states import Reason, Step
 from contracts.wire import InvalidEvent, clean_message
 from worker.saga.inputs import Discarded, Resumed
 from worker.saga.model import Phase
-from worker.shard import journal
+from worker.shard import journal, lanes
 from worker.shard.unsealing import meta_of
 from worker.shard.vault import VaultError
 
 if TYPE_CHECKING:
     from contracts.cloudevents import IncomingEvent
     from worker.ports import Record
+    from worker.saga.model import Saga
     from worker.sealing.seal import Sealed
     from worker.shard.admission import Admission
     from worker.shard.driver import Driver
@@ -170,6 +171,7 @@ class Commands:
             raise Refusal(f"a letter with the reason {saga.reason} can only be discarded", discard)
         if entry.sealed is None or entry.sealed.key_id not in self._vault.sealing_keys:
             raise Refusal("its sealed request cannot be opened any more: its sealing key is gone", discard)
+        self._guard_new_agreement(entry, saga)
         if saga.replays >= REPLAYS_MOST and not command.force:
             raise Refusal(
                 f"it was replayed {saga.replays} times already: another run is unlikely to end otherwise",
@@ -187,8 +189,22 @@ class Commands:
         ]
         if saga.targets and len(dead) == len(saga.targets) and saga.step is not Step.NOTIFY_HUB:
             raise Refusal("all that the request wants dead is dead by now", discard)
-        if saga.step is Step.CANCEL_AGREEMENT and entry.offered_since:
-            raise Refusal("a rebinding was offered since: a cancel now could end the new agreement", discard)
+
+    def _guard_new_agreement(self, entry: Entry, saga: Saga) -> None:
+        """Refuse what could end an agreement that was bound after the request, or is about to be."""
+        if not lanes.could_hit_new_agreement(self._memory, entry, saga):
+            return
+        discard = f"unbinding letters discard {entry.key}"
+        why = "and its cancel_agreement, still to come, could end the new agreement"
+        if entry.offered_since:
+            raise Refusal(
+                f"a rebinding was offered since, {why}",
+                f"{discard}, and a new request for what is still to be ended",
+            )
+        raise Refusal(
+            f"a rebinding of this binding is under way or queued, {why}",
+            f"the same again if the rebinding ends without an offer, else {discard}",
+        )
 
     def _replay_invalid(
         self, unit: Unit, entry: Entry, command: ReplayRequested, event: IncomingEvent
@@ -199,13 +215,16 @@ class Commands:
             raise AssertionError("the guard lets no letter without a value through")
         meta = meta_of(entry)
         value = self._unsealed(entry.sealed, key=entry.key)
-        why = self._admission.plan_again(entry, value=value, meta=meta)
-        if why is None:
-            unit.keep_request(key=entry.key, sealed=entry.sealed, packed=entry.packed)
-            self._driver.happen(unit, entry, Resumed(), causation_id=event.id)
+        planned = self._admission.plan_again(entry, value=value, meta=meta)
+        if isinstance(planned, str):
+            self._driver.resume_only(unit, entry, causation_id=event.id)
+            self._driver.broke(unit, entry, reason=Reason.INVALID, message=planned, causation_id=event.id)
             return
-        self._driver.resume_only(unit, entry, causation_id=event.id)
-        self._driver.broke(unit, entry, reason=Reason.INVALID, message=why, causation_id=event.id)
+        # Only now it is known which steps it has.
+        self._guard_new_agreement(entry, planned.saga)
+        self._admission.take_plan(entry, planned)
+        unit.keep_request(key=entry.key, sealed=entry.sealed, packed=entry.packed)
+        self._driver.happen(unit, entry, Resumed(), causation_id=event.id)
 
     # --- letters without a saga -----------------------------------------------------
 

@@ -392,8 +392,15 @@ class Driver:
         at: int,
         causation_id: str,
     ) -> None:
-        """Tell a saga that targets of it are dead since ``at``; a letter that has lost its cause goes."""
-        happened = Died(targets=targets, evidence=Evidence.NOTICE)
+        """Tell a saga that targets of it are dead since ``at``.
+
+        A letter that has lost its cause goes, unless its saga could then end a new agreement.
+        """
+        saga = entry.saga
+        new_agreement = saga.phase is Phase.PARKED and lanes.could_hit_new_agreement(
+            self._memory, entry, saga
+        )
+        happened = Died(targets=targets, evidence=Evidence.NOTICE, new_agreement=new_agreement)
         self.happen(unit, entry, happened, causation_id=causation_id, dead_at=lambda _: at)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from contracts.states import State, Step
 from worker.saga.inputs import Inheritance, Turn
+from worker.saga.model import Kind
 from worker.shard.unsealing import meta_of
 
 if TYPE_CHECKING:
@@ -116,6 +117,26 @@ def _mark_offered(unit: Unit, memory: Memory, parked: Iterable[str]) -> None:
         if not entry.offered_since:
             entry.offered_since = True
             unit.touch(entry)
+
+
+def could_hit_new_agreement(memory: Memory, entry: Entry, saga: Saga) -> bool:
+    """Tell whether ``saga``, parked as ``entry``, could end a new agreement if it went on now.
+
+    Its agreement is cancelled by name, and one that the user binds again may bear the same. So it counts if
+    that cancel is still to come, even some steps later, and a rebinding was offered since, or is in the lane:
+    what goes on now goes behind it. An agreement that is known to be dead is not called for at the turn.
+    """
+    if not saga.to_cancel_agreement:
+        return False
+    agreement = saga.target(Step.CANCEL_AGREEMENT)
+    if agreement is not None and memory.known_dead(agreement, requested_at=saga.requested_at):
+        return False
+    return entry.offered_since or _has_rebinding(memory.lane(saga.binding_id), memory)
+
+
+def _has_rebinding(lane: Lane, memory: Memory) -> bool:
+    keys = lane.queue if lane.active is None else [lane.active, *lane.queue]
+    return any(memory.entries[key].saga.kind is Kind.REBINDING for key in keys)
 
 
 def wants_nothing_else(memory: Memory, saga: Saga) -> bool:
