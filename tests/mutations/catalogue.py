@@ -199,6 +199,19 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
         real_broker=True,
     ),
+    Mutant(
+        name="another-transactions-fate",
+        promise="P2",
+        breaks="what hangs is ended as any transaction of its producer was, not as its own",
+        edits=(
+            Edit(
+                "worker/kafka/traces.py",
+                "(head.producer_epoch, head.stamp) == (trace.producer_epoch, trace.stamped_at)",
+                "head.producer_epoch == trace.producer_epoch",
+            ),
+        ),
+        caught_by=("tests/kafka/test_traces.py::test_the_marker_behind_the_batch_decides",),
+    ),
     # --- P3 ---------------------------------------------------------------------------
     Mutant(
         name="calls-before-the-commit",
@@ -483,6 +496,19 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             ),
         ),
         caught_by=("tests/shard/test_evidence_and_orders.py::test_a_replay_goes_on_at_the_failed_step",),
+    ),
+    Mutant(
+        name="letter-cancels-the-new-agreement",
+        promise="P7",
+        breaks="a letter whose cancel is still to come is replayed after its user has bound again",
+        edits=(
+            Edit(
+                _SHARD + "lanes.py",
+                "    return entry.offered_since or _has_rebinding(memory.lane(saga.binding_id), memory)\n",
+                "    return _has_rebinding(memory.lane(saga.binding_id), memory)\n",
+            ),
+        ),
+        caught_by=("tests/shard/test_new_agreement.py::test_no_replay_comes_to_a_cancel_after_an_offer",),
     ),
     # --- P8 ---------------------------------------------------------------------------
     Mutant(
