@@ -17,6 +17,7 @@ from contracts.states import Step
 from contracts.topics import LogicalTopic
 from worker import __version__
 from worker.crash_points import pass_all_by
+from worker.hub.catalogue import apis_of
 from worker.hub.client import open_hub
 from worker.hub.counterparts import Counterpart
 from worker.hub.errors import CounterpartUnusable
@@ -186,6 +187,7 @@ class Worker:
         vault = vault_of(settings)
         async with open_hub(
             counterparts_of(settings),
+            apis=apis_of(profile_of(settings).edition),
             in_flight=settings.limits.in_flight,
             clock=clock,
             chance=random.random,

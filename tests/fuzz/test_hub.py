@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,13 +28,16 @@ from tests.hub.payside import (
     counterpart,
     hub_at,
     read_request,
+    request_of,
     result_body,
     serving,
     signed,
     unbinding,
 )
 from worker.hub.answers import Answer, OwnCode
-from worker.hub.client import WALLET_EDITION, open_hub
+from worker.hub.apis.cancel_token import CANCEL_TOKEN
+from worker.hub.catalogue import EVERY_API
+from worker.hub.client import open_hub
 from worker.hub.reading import read
 from worker.saga.results import Result, ResultClass
 
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from tests.fuzz.grammar import Draw
+    from worker.hub.apis.api import Api
 
 pytestmark = [
     pytest.mark.promise("P8", "P9", "P10"),
@@ -48,14 +53,18 @@ pytestmark = [
 ]
 
 UNREAD: Final = {ResultClass.SOON, ResultClass.SLOWLY}
-STEPS: Final = st.sampled_from((Step.CONSULT, Step.CANCEL_TOKEN))
-_CODES: Final = sorted({code for api in WALLET_EDITION.values() for code in api.table})
+APIS: Final = st.sampled_from(EVERY_API)
+_CODES: Final = sorted({code for api in EVERY_API for code in api.table})
 _BODY: Final[dict[str, Any]] = {
     "result": {"resultStatus": "S", "resultCode": "SUCCESS", "resultMessage": f"done with {TOKEN}"},
     "allowUnbinding": True,
     "refuseReason": f"open bill of {TOKEN}",
     "acquirerId": "acq-1",
     "pspId": "psp-1",
+    "authUrl": f"https://wallet.example/authorize?state={TOKEN}",
+    "normalUrl": "https://wallet.example/authorize",
+    "schemeUrl": "wallet://authorize?id=q81",
+    "applinkUrl": "https://wallet.example/app",
 }
 
 
@@ -88,12 +97,13 @@ class Fixed(httpx.AsyncBaseTransport):
         return httpx.Response(status, headers=headers, stream=stream, request=request)
 
 
-def performed(transport: httpx.AsyncBaseTransport, *, step: Step, quick: int = 1) -> Result:
+def performed(transport: httpx.AsyncBaseTransport, *, api: Api) -> Result:
     """Make a call through the real client, exchange and table."""
 
     async def work() -> Result:
         async with open_hub(
-            [counterpart("https://open.example")],
+            [counterpart("https://open.example", paths={api.step: PATHS[api.step]})],
+            apis={api.step: api},
             in_flight=4,
             clock=lambda: NOW_AT,
             chance=lambda: 0.0,
@@ -101,9 +111,8 @@ def performed(transport: httpx.AsyncBaseTransport, *, step: Step, quick: int = 1
             transport=lambda _: transport,
             sleep=_no_sleep,
         ) as hub:
-            return await hub.perform(call(step), unbinding(), Gate())
+            return await hub.perform(call(api.step), request_of(api.step), Gate())
 
-    del quick
     return asyncio.run(work())
 
 
@@ -127,6 +136,12 @@ def check(result: Result, *, believed: bool) -> None:
     assert result.code is None or len(result.code) <= 64
     assert result.retry_after_ms is None or 0 <= result.retry_after_ms <= 3_600_000
     assert TOKEN not in repr(result)
+    links = () if result.links is None else dataclasses.astuple(result.links)
+    assert result.links is None or any(links)
+    for link in _given(links):
+        assert link.isprintable(), ascii(link)
+        assert " " not in link
+        assert len(link) <= 2048
 
 
 def _given(texts: tuple[str | None, ...]) -> Iterator[str]:
@@ -191,7 +206,7 @@ def test_an_unverified_answer_is_no_answer(
 ) -> None:
     """Whatever comes without its own right signature has a result of our own, and is never done."""
     status, headers, body = given
-    result = performed(Fixed(status, headers, Odd(_pieces(body, cuts), fault)), step=Step.CANCEL_TOKEN)
+    result = performed(Fixed(status, headers, Odd(_pieces(body, cuts), fault)), api=CANCEL_TOKEN)
     check(result, believed=False)
 
 
@@ -208,15 +223,15 @@ def _signed_nonsense(draw: Draw) -> bytes:
     return draw(st.just(value) | torn(value) | st.binary(max_size=50))
 
 
-@door("hub", examples=200, body=_signed_nonsense(), step=STEPS, status=st.integers(200, 599), more=_headers())
+@door("hub", examples=200, body=_signed_nonsense(), api=APIS, status=st.integers(200, 599), more=_headers())
 def test_signed_nonsense_has_a_meaning(
-    body: bytes, step: Step, status: int, more: list[tuple[bytes, bytes]]
+    body: bytes, api: Api, status: int, more: list[tuple[bytes, bytes]]
 ) -> None:
     """A counterpart that signs anything gets a result; done only where status and code say so."""
-    headers = [(name.encode(), text.encode()) for name, text in signed(body, step=step)]
+    headers = [(name.encode(), text.encode()) for name, text in signed(body, step=api.step)]
     own = {name.lower() for name, _ in headers}
     extra = [(name, value) for name, value in more if name.lower() not in own]
-    result = performed(Fixed(status, [*headers, *extra], Odd([body], None)), step=step)
+    result = performed(Fixed(status, [*headers, *extra], Odd([body], None)), api=api)
     check(result, believed=True)
     assert result.verified
     try:
@@ -231,16 +246,16 @@ def test_signed_nonsense_has_a_meaning(
         assert found["allowUnbinding"] is False
 
 
-@door("hub", examples=300, body=odd_value(), step=STEPS, undecided=st.booleans(), data=st.data())
-def test_every_reading_is_total(body: Any, step: Step, *, undecided: bool, data: Any) -> None:
+@door("hub", examples=300, body=odd_value(), api=APIS, undecided=st.booleans(), data=st.data())
+def test_every_reading_is_total(body: Any, api: Api, *, undecided: bool, data: Any) -> None:
     """Any object that was verified is read without an exception, with any status beside it."""
     tree = data.draw(changed(_BODY)) if not isinstance(body, dict) else body
     status = data.draw(st.integers(100, 599))
     if isinstance(tree, dict):
         result = read(
-            WALLET_EDITION[step],
+            api,
             Answer(body=tree, verified=True, http_status=status),
-            request=unbinding(),
+            request=request_of(api.step),
             undecided_before=undecided,
         )
         check(result, believed=True)

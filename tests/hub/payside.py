@@ -11,25 +11,32 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from contracts.requests import UnbindingRequested
+from contracts.requests import RebindingRequested, UnbindingRequested
 from contracts.states import Step
+from worker.hub.catalogue import apis_of
 from worker.hub.client import HttpHub, open_hub
 from worker.hub.counterparts import Counterpart
+from worker.saga.plan import Edition
 from worker.saga.results import Call
 from worker.signing import PublicKeys, Signer, sign_response
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+
+    from worker.hub.apis.api import Api, Request
 
 CLIENT_ID = "SANDBOX_CLIENT_01"
 PATHS = {
     Step.CONSULT: "/aps/api/v1/authorizations/consultUnbinding",
     Step.CANCEL_TOKEN: "/hook/aps/api/v1/authorizations/cancelToken",
+    Step.NOTIFY_HUB: "/aps/api/v1/authorizations/authNotify",
+    Step.OFFER: "/ams/api/v1/authorizations/consult",
 }
 NOW_AT = 1_763_866_800_000
 RESPONSE_TIME = "2025-11-23T03:00:01+00:00"
 TOKEN = "tok_9f3c2b7e55aa4d10"
+WALLET_APIS = apis_of(Edition.WALLET)
 
 WORKER = Signer(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 PAYSIDE = Signer(rsa.generate_private_key(public_exponent=65537, key_size=2048))
@@ -51,6 +58,27 @@ def unbinding(**changes: object) -> UnbindingRequested:
     return UnbindingRequested(**fields | changes)
 
 
+def rebinding(**changes: object) -> RebindingRequested:
+    """Make a request of a user who wants to bind again, at a phone."""
+    fields: dict[str, Any] = {
+        "binding_id": "b-1",
+        "customer_belongs_to": "ALIPAY_HK",
+        "auth_client_id": "rm-0042",
+        "auth_redirect_url": "https://shop.example/back",
+        "scopes": ("BASE_USER_INFO", "AGREEMENT_PAY"),
+        "auth_state": TOKEN,
+        "terminal_type": "APP",
+        "os_type": "ANDROID",
+        "os_version": "14",
+    }
+    return RebindingRequested(**fields | changes)
+
+
+def request_of(step: Step) -> Request:
+    """Make a request that has this step."""
+    return rebinding() if step is Step.OFFER else unbinding()
+
+
 def call(step: Step = Step.CANCEL_TOKEN, **changes: object) -> Call:
     """Make a call; cancelToken has the ids of a consult."""
     fields: dict[str, Any] = {
@@ -64,7 +92,7 @@ def call(step: Step = Step.CANCEL_TOKEN, **changes: object) -> Call:
 
 
 def counterpart(base_url: str, **changes: object) -> Counterpart:
-    """Make the counterpart at ``base_url``, which takes both steps."""
+    """Make the counterpart at ``base_url``, which takes each step that the hub knows."""
     fields: dict[str, Any] = {
         "name": "hub",
         "base_url": base_url,
@@ -243,11 +271,13 @@ async def hub_at(
     naps: Callable[[float], Awaitable[None]] | None = None,
     base_url: str | None = None,
     heard: Heard | None = None,
+    apis: Mapping[Step, Api] = WALLET_APIS,
     **changes: object,
 ) -> AsyncIterator[HttpHub]:
     """Open a hub whose one counterpart is served at ``port``."""
     async with open_hub(
         [counterpart(base_url or f"http://127.0.0.1:{port}", **changes)],
+        apis=apis,
         in_flight=64,
         clock=lambda: NOW_AT,
         chance=lambda: 0.5,

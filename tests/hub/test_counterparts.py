@@ -11,6 +11,7 @@ from tests.hub.payside import (
     NOW_AT,
     PATHS,
     PAYSIDE,
+    WALLET_APIS,
     Gate,
     Heard,
     call,
@@ -21,6 +22,7 @@ from tests.hub.payside import (
 )
 from worker.hub.client import HttpHub, open_hub
 from worker.hub.errors import CallImpossible, CounterpartUnusable
+from worker.oncall.errors import told
 from worker.saga.results import ResultClass
 from worker.signing import PublicKeys
 
@@ -38,6 +40,7 @@ def open_mock(answering: Callable[[httpx.Request], httpx.Response]) -> AbstractA
     """Open a hub over httpx's mock transport."""
     return open_hub(
         [counterpart(BASE)],
+        apis=WALLET_APIS,
         in_flight=4,
         clock=lambda: NOW_AT,
         chance=lambda: 0.0,
@@ -49,7 +52,12 @@ def open_mock(answering: Callable[[httpx.Request], httpx.Response]) -> AbstractA
 async def opened(*counterparts: Counterpart) -> None:
     """Open a hub and close it again."""
     async with open_hub(
-        counterparts, in_flight=4, clock=lambda: NOW_AT, chance=lambda: 0.0, observer=Heard()
+        counterparts,
+        apis=WALLET_APIS,
+        in_flight=4,
+        clock=lambda: NOW_AT,
+        chance=lambda: 0.0,
+        observer=Heard(),
     ):
         pass
 
@@ -100,10 +108,13 @@ async def test_a_step_has_one_counterpart() -> None:
         await opened(counterpart(BASE), counterpart(BASE, name="tokens"))
 
 
-async def test_a_step_without_an_api_is_refused() -> None:
-    """A path for a step that this hub cannot speak is said at once."""
-    with pytest.raises(CounterpartUnusable, match="notify_hub"):
-        await opened(counterpart(BASE, paths={Step.NOTIFY_HUB: "/x"}))
+@pytest.mark.parametrize("step", [Step.CANCEL_AGREEMENT, Step.NOTIFY_MERCHANT])
+async def test_a_step_without_an_api_is_refused(step: Step) -> None:
+    """A path for a step that this hub cannot speak is said at once, in words that `unbinding run` shows."""
+    with pytest.raises(CounterpartUnusable, match=f"no API is known here for step {step.value}") as caught:
+        await opened(counterpart(BASE, paths={step: "/x"}))
+    text, _ = told(caught.value)
+    assert "take its path out" in text
 
 
 async def test_unusable_files_are_refused(tmp_path: Path) -> None:
@@ -137,6 +148,7 @@ async def test_two_counterparts_share_the_steps() -> None:
     )
     async with open_hub(
         [hub_only, tokens],
+        apis=WALLET_APIS,
         in_flight=4,
         clock=lambda: NOW_AT,
         chance=lambda: 0.0,

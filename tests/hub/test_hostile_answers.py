@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contracts.states import Outcome, Step
+from contracts.states import Outcome
 from tests.hub.payside import (
     NOW_AT,
     TOKEN,
+    WALLET_APIS,
     Gate,
     Heard,
     answer,
@@ -19,15 +20,20 @@ from tests.hub.payside import (
     counterpart,
     hub_at,
     read_request,
+    request_of,
     result_body,
     serving,
     signed,
     unbinding,
 )
 from worker.hub.answers import Answer
-from worker.hub.client import WALLET_EDITION, open_hub
+from worker.hub.catalogue import EVERY_API
+from worker.hub.client import open_hub
 from worker.hub.reading import read
 from worker.saga.results import Result, ResultClass
+
+if TYPE_CHECKING:
+    from worker.hub.apis.api import Api
 
 pytestmark = pytest.mark.promise("P9", "P10")
 
@@ -66,6 +72,7 @@ def with_transport(response: httpx.Response) -> Result:
     async def performed() -> Result:
         async with open_hub(
             [counterpart("https://open.example")],
+            apis=WALLET_APIS,
             in_flight=4,
             clock=lambda: NOW_AT,
             chance=lambda: 0.0,
@@ -134,7 +141,7 @@ def test_arbitrary_signed_bodies_have_a_meaning(body: bytes) -> None:
 
 @settings(max_examples=400)
 @given(
-    step=st.sampled_from([Step.CONSULT, Step.CANCEL_TOKEN]),
+    api=st.sampled_from(EVERY_API),
     body=st.dictionaries(WORDS, JSON, max_size=3),
     status=WORDS | JSON,
     code=WORDS | JSON,
@@ -142,15 +149,16 @@ def test_arbitrary_signed_bodies_have_a_meaning(body: bytes) -> None:
     undecided=st.booleans(),
 )
 def test_reading_is_total(
-    *, step: Step, body: dict[str, Any], status: object, code: object, message: object, undecided: bool
+    *, api: Api, body: dict[str, Any], status: object, code: object, message: object, undecided: bool
 ) -> None:
     """Any verified object has a result that keeps the rules of its fields."""
     full = body | {"result": {"resultStatus": status, "resultCode": code, "resultMessage": message}}
     full |= {"allowUnbinding": message, "refuseReason": code, "acquirerId": code, "pspId": status}
+    full |= {"authUrl": message, "schemeUrl": code}
     result = read(
-        WALLET_EDITION[step],
+        api,
         Answer(body=full, verified=True, http_status=200),
-        request=unbinding(),
+        request=request_of(api.step),
         undecided_before=undecided,
     )
     if result.result_class is ResultClass.DONE:

@@ -9,6 +9,7 @@ from contracts.states import Step
 from tests.hub.payside import (
     NOW_AT,
     PATHS,
+    WALLET_APIS,
     Gate,
     Heard,
     Script,
@@ -256,6 +257,7 @@ async def test_a_counterpart_that_hangs_leaves_the_others_their_places() -> None
                     paths={Step.CANCEL_TOKEN: PATHS[Step.CANCEL_TOKEN]},
                 ),
             ],
+            apis=WALLET_APIS,
             in_flight=8,
             clock=lambda: NOW_AT,
             chance=lambda: 0.5,

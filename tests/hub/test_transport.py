@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from tests.hub.payside import (
     NOW_AT,
+    WALLET_APIS,
     Gate,
     Heard,
     Script,
@@ -50,6 +51,7 @@ class NotingGated(Noting, GatedTransport):
 async def _performed(transport: httpx.AsyncBaseTransport, gate: Gate) -> Result:
     async with open_hub(
         [counterpart("https://open.example")],
+        apis=WALLET_APIS,
         in_flight=4,
         clock=lambda: NOW_AT,
         chance=lambda: 0.0,
@@ -90,6 +92,7 @@ async def test_both_ways_send_the_same_bytes() -> None:
             gate = Gate()
             async with open_hub(
                 [counterpart(f"http://127.0.0.1:{port}")],
+                apis=WALLET_APIS,
                 in_flight=4,
                 clock=lambda: NOW_AT,
                 chance=lambda: 0.0,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LONGEST_RETRY_AFTER_MS: Final = 3_600_000
 _LONGEST_SECONDS: Final = 10
-_TOKEN_MARK: Final = "[token]"  # noqa: S105 - stands where a token stood
+_TOKEN_MARK: Final = "[token]"  # noqa: S105 - stands where a token, or the like, stood
 
 
 class OwnCode(StrEnum):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 
 import orjson
@@ -13,8 +12,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_
 
 from worker.crash_points import pass_by
 from worker.hub.answers import OwnCode
-from worker.hub.apis.cancel_token import CANCEL_TOKEN
-from worker.hub.apis.consult_unbinding import CONSULT_UNBINDING
 from worker.hub.errors import CallImpossible, CounterpartUnusable
 from worker.hub.exchange import HeaderExchange
 from worker.hub.limits import Limit, Pace, share_out
@@ -35,11 +32,6 @@ if TYPE_CHECKING:
     from worker.hub.counterparts import Counterpart
     from worker.ports import Observer
     from worker.saga.results import Call, Result
-
-WALLET_EDITION: Final[Mapping[Step, Api]] = MappingProxyType(
-    {api.step: api for api in (CONSULT_UNBINDING, CANCEL_TOKEN)}
-)
-"""For a worker that speaks to Alipay+ as a wallet does, and to a wallet's token service as Alipay+ does."""
 
 _FIRST_BACK_OFF_S: Final = 0.1
 _LONGEST_BACK_OFF_S: Final = 1.0
@@ -194,20 +186,22 @@ class _Tries:
 async def open_hub(
     counterparts: Iterable[Counterpart],
     *,
+    apis: Mapping[Step, Api],
     in_flight: int,
     clock: Callable[[], int],
     chance: Callable[[], float],
     observer: Observer,
-    apis: Mapping[Step, Api] = WALLET_EDITION,
     transport: Callable[[Counterpart], httpx.AsyncBaseTransport] = connect,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     passing: Passing = pass_by,
 ) -> AsyncIterator[HttpHub]:
     """Open the way to the counterparts, and close it at the end.
 
-    ``in_flight`` is the process's limit over all of them, shared out. ``transport`` makes each counterpart's
-    transport: any httpx transport will do, but only a GatedTransport passes the gate after it has connected.
-    Raises CounterpartUnusable for two counterparts of one step, and for what cannot work in any of them.
+    ``apis`` says what is spoken at each step. ``in_flight`` is the process's limit over all counterparts,
+    shared out. ``transport`` makes each one's transport: any httpx transport will do, but only a
+    GatedTransport passes the gate after it has connected.
+    Raises CounterpartUnusable for a step with two counterparts or without an API, and for what cannot work in
+    any of them.
     """
     all_of_them = tuple(counterparts)
     places = share_out({each.name: each.in_flight for each in all_of_them}, in_flight=in_flight)
@@ -229,7 +223,7 @@ async def open_hub(
                 if step not in apis:
                     raise CounterpartUnusable(
                         f"counterpart {counterpart.name}: no API is known here for step {step.value}: "
-                        "take its path out"
+                        "take its path out (requests that need this step are then invalid)"
                     )
                 routes[step] = Route(
                     api=apis[step],
@@ -245,7 +239,7 @@ async def open_hub(
 def _body(api: Api, call: Call, request: Request) -> bytes:
     """Write the message once per call: scalars as JSON strings, absent fields left out, never empty."""
     fields = api.fields(call, request)
-    return orjson.dumps({name: text for name, text in fields.items() if text})
+    return orjson.dumps({name: content for name, content in fields.items() if content})
 
 
 def _is_soon(result: Result) -> bool:

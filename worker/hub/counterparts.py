@@ -71,28 +71,38 @@ class Endpoint:
 
 
 def endpoint(counterpart: Counterpart, step: Step) -> Endpoint:
+    """Return where a step's calls go. Raises CounterpartUnusable as ``join`` does."""
+    try:
+        return join(counterpart.base_url, counterpart.paths[step])
+    except CounterpartUnusable as error:
+        where = f"counterpart {counterpart.name}, path of step {step.value}"
+        raise CounterpartUnusable(f"{where}: {error}") from None
+
+
+def join(base_url: str, path: str) -> Endpoint:
     """Join base URL and path. Raises CounterpartUnusable where they would not go over the wire as written."""
-    path = counterpart.paths[step]
-    where = f"counterpart {counterpart.name}, path of step {step.value}"
     if not path.startswith("/"):
-        raise CounterpartUnusable(f"{where}: {path!r} must begin with '/'")
-    prefix = _parsed(where, counterpart.base_url).path.rstrip("/")
-    url = _parsed(where, counterpart.base_url.rstrip("/") + path)
+        raise CounterpartUnusable(f"{path!r} must begin with '/'")
+    prefix = _parsed(base_url).path.rstrip("/")
+    url = _parsed(base_url.rstrip("/") + path)
     on_the_wire = url.raw_path.decode("ascii")
     # Signed and sent must be the same bytes: a path that a URL parser rewrites is refused, not rewritten.
     if on_the_wire != prefix + path:
         raise CounterpartUnusable(
-            f"{where}: {path!r} would be sent as {on_the_wire.removeprefix(prefix)!r}: write it so, "
+            f"{path!r} would be sent as {on_the_wire.removeprefix(prefix)!r}: write it so, "
             "percent-encoded and without '#', '.' or '..' segments"
         )
     if on_the_wire.endswith("?"):
-        raise CounterpartUnusable(f"{where}: {path!r} ends in an empty query: leave the '?' out")
+        raise CounterpartUnusable(f"{path!r} ends in an empty query: leave the '?' out")
     return Endpoint(url=url, path=on_the_wire)
 
 
 def _check_base_url(name: str, base_url: str) -> None:
     where = f"counterpart {name}, base_url"
-    url = _parsed(where, base_url)
+    try:
+        url = _parsed(base_url)
+    except CounterpartUnusable as error:
+        raise CounterpartUnusable(f"{where}: {error}") from None
     if url.scheme not in {"https", "http"} or not url.host:
         raise CounterpartUnusable(
             f"{where}: {base_url!r} is no address; expected https://HOST or https://HOST/PREFIX"
@@ -105,8 +115,8 @@ def _check_base_url(name: str, base_url: str) -> None:
         raise CounterpartUnusable(f"{where}: no user, query or fragment may stand in it")
 
 
-def _parsed(where: str, text: str) -> httpx.URL:
+def _parsed(text: str) -> httpx.URL:
     try:
         return httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise CounterpartUnusable(f"{where}: {text!r} is no URL: {error}") from None
+        raise CounterpartUnusable(f"{text!r} is no URL: {error}") from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from contracts.states import Evidence, Outcome
 from worker.hub.answers import Answer, OwnCode, clean
-from worker.hub.apis.api import Incomplete, token_of
+from worker.hub.apis.api import Incomplete, secret_of
 from worker.hub.result_tables import STATUSES, SUCCESS
 from worker.saga.results import Result, ResultClass
 
@@ -35,7 +35,7 @@ def read(api: Api, answer: Answer, *, request: Request, undecided_before: bool) 
     ``undecided_before``: an own earlier attempt of this call may have had its effect.
     """
     if answer.body is None:
-        return _nothing_read(answer, token=token_of(request))
+        return _nothing_read(answer, token=secret_of(request))
     found = answer.body.get("result")
     envelope: Mapping[str, Any] = found if isinstance(found, dict) else {}
     status, code = envelope.get("resultStatus"), envelope.get("resultCode")
@@ -44,7 +44,7 @@ def read(api: Api, answer: Answer, *, request: Request, undecided_before: bool) 
         return _contradictory(answer, "resultStatus or resultCode is missing or none of the documented ones")
     row = api.table.get(code)
     if (row is not None and row.outcome is not outcome) or (row is None and outcome is Outcome.SUCCESS):
-        shown = clean(code, token=token_of(request), longest=_LONGEST_CODE)
+        shown = clean(code, token=secret_of(request), longest=_LONGEST_CODE)
         return _contradictory(answer, f"resultStatus {status} does not go with resultCode {shown}")
     said = envelope.get("resultMessage")
     if row is not None and row.code == SUCCESS:
@@ -55,7 +55,7 @@ def read(api: Api, answer: Answer, *, request: Request, undecided_before: bool) 
 
 
 def _success(api: Api, answer: Answer, said: object, *, request: Request) -> Result:
-    token = token_of(request)
+    token = secret_of(request)
     found = api.success(_body(answer), request)
     if isinstance(found, Incomplete):
         return _unread(OwnCode.INCOMPLETE_ANSWER, found.missing, verified=True)
@@ -82,7 +82,7 @@ def _by_code(
     request: Request,
     undecided_before: bool,
 ) -> Result:
-    token = token_of(request)
+    token = secret_of(request)
     message = clean(said, token=token, longest=_LONGEST_TEXT)
     if row is None:
         result_class = _UNKNOWN_CODE[outcome]

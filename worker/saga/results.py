@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -37,10 +37,10 @@ class ResultClass(StrEnum):
 class Links:
     """The ways to bind again that Authorization Consult handed out (older edition: ``auth_url``)."""
 
-    auth_url: str | None = None
-    normal_url: str | None = None
-    scheme_url: str | None = None
-    applink_url: str | None = None
+    auth_url: str | None = field(default=None, repr=False)
+    normal_url: str | None = field(default=None, repr=False)
+    scheme_url: str | None = field(default=None, repr=False)
+    applink_url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

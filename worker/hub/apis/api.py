@@ -10,7 +10,7 @@ from worker.hub.errors import CallImpossible
 from worker.saga.results import ResultClass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     from contracts.requests import RebindingRequested
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from worker.saga.results import Call, Links
 
     Request: TypeAlias = UnbindingRequested | RebindingRequested
-    Fields: TypeAlias = Mapping[str, str | None]
+    Fields: TypeAlias = Mapping[str, str | Sequence[str] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Api:
     step: Step
     table: Table
     fields: Callable[[Call, Request], Fields]
-    """The message's fields. Scalars are JSON strings; one that is absent is ``None`` and left out.
+    """The message's fields. Scalars are JSON strings, arrays of them arrays; what is absent is ``None``.
 
     Raises CallImpossible where a required one is missing.
     """
@@ -57,9 +57,14 @@ class Api:
     """Reads the body of a verified ``SUCCESS``; the second argument is the request that was sent."""
 
 
-def token_of(request: Request) -> str | None:
-    """Return the access token that no text of ours may show."""
-    return request.access_token if isinstance(request, UnbindingRequested) else None
+def secret_of(request: Request) -> str | None:
+    """Return what no text of ours may show: the access token, or a rebinding's ``authState``."""
+    return request.access_token if isinstance(request, UnbindingRequested) else request.auth_state
+
+
+def done(_: Mapping[str, Any], __: Request) -> Success:
+    """Read a ``SUCCESS`` that says no more than that."""
+    return Success()
 
 
 def plain_token(request: Request, *, api: str) -> tuple[UnbindingRequested, str]:

@@ -5,17 +5,15 @@ Source: Alipay+ cancelToken, wallet (MPP) edition.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from contracts.states import Outcome, Step
-from worker.hub.apis.api import Api, Success, plain_token
+from worker.hub.apis.api import Api, done, plain_token
 from worker.hub.errors import CallImpossible
 from worker.hub.result_tables import ANSWERED, LINE_STOPS, SISTER_SPELLINGS, Row, table
 from worker.saga.results import ResultClass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from worker.hub.apis.api import Fields, Request
     from worker.saga.results import Call
 
@@ -26,6 +24,13 @@ _NOT_KNOWN: Final = (
     "Find the binding's present token."
 )
 
+DEAD_TOKEN: Final = (
+    Row("INVALID_TOKEN", Outcome.FAILURE, ResultClass.FINAL, _NOT_KNOWN, ResultClass.DONE_ALREADY),
+    # The same as Antom revoke spells it.
+    Row("INVALID_ACCESS_TOKEN", Outcome.FAILURE, ResultClass.FINAL, _NOT_KNOWN, ResultClass.DONE_ALREADY),
+)
+"""What both editions say of a token that is not known there (any more)."""
+
 _TABLE: Final = table(
     *ANSWERED,
     *LINE_STOPS,
@@ -35,9 +40,7 @@ _TABLE: Final = table(
         ResultClass.FINAL,
         "The token belongs to another acquirer, or we may not cancel it: compare acquirerId and pspId.",
     ),
-    Row("INVALID_TOKEN", Outcome.FAILURE, ResultClass.FINAL, _NOT_KNOWN, ResultClass.DONE_ALREADY),
-    # The same as Antom revoke spells it.
-    Row("INVALID_ACCESS_TOKEN", Outcome.FAILURE, ResultClass.FINAL, _NOT_KNOWN, ResultClass.DONE_ALREADY),
+    *DEAD_TOKEN,
     *SISTER_SPELLINGS,
 )
 
@@ -57,8 +60,4 @@ def _fields(call: Call, request: Request) -> Fields:
     }
 
 
-def _success(_: Mapping[str, Any], __: Request) -> Success:
-    return Success()
-
-
-CANCEL_TOKEN: Final = Api(name=_NAME, step=Step.CANCEL_TOKEN, table=_TABLE, fields=_fields, success=_success)
+CANCEL_TOKEN: Final = Api(name=_NAME, step=Step.CANCEL_TOKEN, table=_TABLE, fields=_fields, success=done)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from contracts.requests import UnbindingRequested
 from contracts.states import Outcome, Step
-from worker.hub.apis.api import Api, Incomplete, Success, plain_token, token_of
+from worker.hub.apis.api import Api, Incomplete, Success, plain_token, secret_of
 from worker.hub.errors import CallImpossible
 from worker.hub.result_tables import ANSWERED, LINE_STOPS, SISTER_SPELLINGS, Row, table
 from worker.saga.results import ResultClass
@@ -75,7 +75,7 @@ def _id(value: object, request: Request) -> str | None:
     """Take an id as documented (1 to 64 characters); it is kept and sent on, so it must be plain."""
     if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_ID or not value.isprintable():
         return None
-    token = token_of(request)
+    token = secret_of(request)
     return None if token and token in value else value
 
 
