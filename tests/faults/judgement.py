@@ -12,7 +12,7 @@ from contracts.topics import partition_of
 from tests.faults.diary import Line, Owners
 from tests.faults.stage import PARTITIONS
 from worker.sandbox.payment import fingerprint
-from worker.verify.calls import saga_of, sagas_by_target
+from worker.verify.calls import moment_of, saga_of, sagas_by_target
 from worker.verify.checker import Violation, check
 from worker.verify.history import Attempt, History, Written
 from worker.verify.reader import read_history
@@ -111,11 +111,9 @@ def _attempts(remains: Remains, history: History, owners: Owners) -> Iterator[At
             quick=False,
             query=False,
             target=f"token:{token}",
-            # Events stand at even moments, their timestamps being of before the commit: calls of the same
-            # millisecond came later.
-            begun=call.received_at * 2 + 1,
+            begun=moment_of(call.received_at, call.step, events),
             begun_at=call.received_at,
-            arrived=call.received_at * 2 + 1,
+            arrived=moment_of(call.received_at, call.step, events),
             ended=(call.ended_at - _LATE_MS) * 2 + 1 if answered and call.ended_at is not None else None,
             result_class=call.ended,
         )

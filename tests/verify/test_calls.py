@@ -87,6 +87,22 @@ def test_a_call_that_a_notice_overtook_belongs_to_the_saga_that_it_ended(
     assert made.saga_id == maker
 
 
+@pytest.mark.parametrize(("step", "kinds"), [("cancel_token", set[str]()), ("consult", {"call.early"})])
+def test_a_call_that_is_cut_off_within_its_ms_came_before_what_it_caused(step: str, kinds: set[str]) -> None:
+    """An event of the same ms that tells of a result of that step tells of that call."""
+    waiting = replace(
+        event(3, "waiting", moment=60, step="cancel_token", attempts=1, next_attempt_at=BASE + 1_000),
+        at=BASE + 30,
+    )
+    states = (*GOOD.states[:2], waiting)
+    history = replace(GOOD, states=states, attempts=())
+    (made,) = attempts_of([call(1, BASE + 30, step, ended="reset")], history, targets=TARGETS)
+    assert (made.begun < (BASE + 30) * 2) is (step == "cancel_token")
+    seen = [replace(one, moment=one.at * 2) for one in states]
+    judged = check(replace(history, states=tuple(seen), attempts=(made,)))
+    assert {violation.kind for violation in judged} & {"call.early"} == kinds
+
+
 def test_a_call_after_all_ends_belongs_to_the_last_saga() -> None:
     """A call that no saga was under way for belongs to the last that had begun: the checks judge it there."""
     (made,) = attempts_of([call(1, 90, "cancel_token")], replace(GOOD, attempts=()), targets=TARGETS)

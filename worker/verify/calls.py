@@ -61,7 +61,7 @@ def attempts_of(calls: Iterable[Call], history: History, *, targets: Mapping[str
         events = saga_of(sagas.get(target or "", []), call.received_at, call_ms=history.limits.call_ms)
         if target is None or events is None:
             continue
-        moment = _moment(call.received_at)
+        moment = moment_of(call.received_at, call.step, events)
         answered = call.ended == "answered" and call.ended_at is not None
         yield Attempt(
             number=call.number,
@@ -120,8 +120,17 @@ def saga_of(sagas: Sequence[list[StateSeen]], at: int, *, call_ms: int) -> list[
     return sagas[0] if sagas else None
 
 
+def moment_of(at: int, step: str, saga: Sequence[StateSeen]) -> int:
+    """Return the moment of a saga's call: between those of its events, which stand at even ones.
+
+    An event's time is of before its commit, so calls of that ms came later; but one whose result it tells of
+    came before, cut off within the ms in which it was taken up.
+    """
+    told = any(event.at == at and event.step == step for event in saga)
+    return _moment(at) - 2 * told
+
+
 def _moment(at: int) -> int:
-    """Return the moment of a call: events stand at even ones, their times being of before the commit."""
     return at * 2 + 1
 
 
