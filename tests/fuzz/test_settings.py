@@ -15,16 +15,15 @@ from contracts.wire import has_control_characters
 from tests.fuzz.doors import door
 from tests.fuzz.grammar import changed, odd_text, torn
 from tests.fuzz.screen import check_screen, screen
+from worker.oncall.settings_check import findings_of
 from worker.oncall.settings_view import (
     findings_lines,
     findings_table,
-    ring_ids,
     settings_lines,
     settings_table,
 )
 from worker.reach import SettingUnusable, connection_of, read_secret
-from worker.saga.plan import PROFILE_STEPS, ProfileName
-from worker.settings import SettingsError, check, describe, load
+from worker.settings import SettingsError, describe, load
 from worker.settings.outline import leaves
 from worker.settings.show import toml_value
 
@@ -190,8 +189,7 @@ def _files(draw: Draw) -> tuple[bytes, bool]:
 def _use(loaded: Loaded) -> str:
     """Do with settings all that needs no cluster, and return what people see of it."""
     rows = describe(loaded)
-    steps = PROFILE_STEPS[ProfileName(loaded.settings.profile.value)]
-    findings = check(loaded, steps=steps, ring_ids=ring_ids)
+    findings = findings_of(loaded)
     shown = screen(settings_table(rows), findings_table(findings))
     check_screen(shown)
     try:

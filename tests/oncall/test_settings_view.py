@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from worker.oncall.settings_check import ring_ids
 from worker.oncall.settings_view import (
     KeysNotWritten,
     findings_lines,
     findings_table,
     may_start,
-    ring_ids,
     settings_lines,
     settings_table,
     write_new_keys,
@@ -23,7 +23,13 @@ from worker.sealing import Purpose
 from worker.settings import Finding, Severity, describe, load
 
 SECRET = "correct-horse-battery"
-ERROR = Finding(severity=Severity.ERROR, name="profile", what="has no step", remedy="configure [one]")
+ERROR = Finding(
+    severity=Severity.ERROR,
+    name="profile",
+    what="has no step",
+    remedy="configure [one]",
+    origin="unbinding.toml:3",
+)
 WARNING = Finding(severity=Severity.WARNING, name="topics.replication", what="is below 3", remedy="use 3")
 
 
@@ -50,10 +56,15 @@ def test_settings_are_shown_without_secrets() -> None:
 
 
 def test_findings_are_shown_with_what_to_do() -> None:
-    """Table and lines show each finding as it is, brackets too."""
+    """Table and lines show each finding as it is, brackets too, and where its value came from."""
     table = printed(findings_table([ERROR, WARNING]))
     assert "configure [one]" in table
-    assert [json.loads(line)["severity"] for line in findings_lines([ERROR, WARNING])] == ["error", "warning"]
+    assert "unbinding.toml:3" in table
+    lines = [json.loads(line) for line in findings_lines([ERROR, WARNING])]
+    assert [(line["severity"], line["origin"]) for line in lines] == [
+        ("error", "unbinding.toml:3"),
+        ("warning", None),
+    ]
 
 
 def test_warnings_do_not_keep_a_worker_from_starting() -> None:

@@ -1,59 +1,11 @@
 """Checks over several leaves and the files they name."""
 
-import json
-from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-from contracts.states import Step
-from worker.settings import Finding, Severity, check, load
-
-STEPS = (Step.CONSULT, Step.CANCEL_TOKEN, Step.CANCEL_AGREEMENT, Step.NOTIFY_MERCHANT, Step.OFFER)
-PRIVATE = "-----BEGIN PRIVATE KEY-----\nsynthetic\n-----END PRIVATE KEY-----\n"
-PUBLIC = "-----BEGIN PUBLIC KEY-----\nsynthetic\n-----END PUBLIC KEY-----\n"
-
-
-def ring_ids(path: Path, *, purpose: str) -> Collection[str]:
-    """Read a stand-in for a key ring: its purpose, then its ids."""
-    own, *ids = path.read_text().split()
-    if own != purpose:
-        raise ValueError(f"its purpose is {own}")
-    return ids
-
-
-@pytest.fixture
-def environ(tmp_path: Path) -> dict[str, str]:
-    """Return variables of a platform in which nothing is wrong."""
-    for name, text in (
-        ("private.pem", PRIVATE),
-        ("public.pem", PUBLIC),
-        ("keys", "sealing k1 k2"),
-        ("prints", "fingerprints f1"),
-    ):
-        path = tmp_path / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-    values = {
-        "UNBINDING_KAFKA__BOOTSTRAP_SERVERS": "localhost:9092",
-        "UNBINDING_SEALING__KEYS_FILE": str(tmp_path / "keys"),
-        "UNBINDING_SEALING__ACTIVE": "k1",
-        "UNBINDING_SEALING__FINGERPRINT_KEYS_FILE": str(tmp_path / "prints"),
-    }
-    for name in ("HUB", "TOKENS", "ALIPAYHK", "MERCHANTS", "ANTOM"):
-        section = f"UNBINDING_COUNTERPARTS__{name}__"
-        values[f"{section}BASE_URL"] = f"https://{name.lower()}.example"
-        values[f"{section}CLIENT_ID"] = "CLIENT000000001"
-        values[f"{section}PRIVATE_KEY_FILE"] = str(tmp_path / "private.pem")
-        values[f"{section}PUBLIC_KEY_FILES"] = json.dumps({"1": str(tmp_path / "public.pem")})
-    values["UNBINDING_COUNTERPARTS__ALIPAYHK__PATHS"] = '{"cancel_agreement": "/c", "query": "/q"}'
-    values["UNBINDING_COUNTERPARTS__ALIPAYHK__QUERY_WORDS"] = '{"CLOSED": "ended"}'
-    return values
-
-
-def found(environ: dict[str, str], steps: tuple[Step, ...] = STEPS) -> dict[str, Finding]:
-    """Return what the check finds, by name."""
-    return {finding.name: finding for finding in check(load(environ=environ), steps=steps, ring_ids=ring_ids)}
+from tests.settings.checking import found, judged, only
+from worker.settings import Severity, load
 
 
 def test_a_sound_platform_has_no_findings(environ: dict[str, str]) -> None:
@@ -118,27 +70,32 @@ def test_a_profile_without_any_step_is_an_error(environ: dict[str, str]) -> None
     """With no counterpart at all nothing can run, and errors come before warnings."""
     kept = {name: value for name, value in environ.items() if "COUNTERPARTS" not in name}
     assert found(kept)["profile"].severity is Severity.ERROR
-    findings = check(load(environ={}), steps=STEPS, ring_ids=ring_ids)
+    findings = judged(load(environ={}))
     severities = [finding.severity for finding in findings]
     assert severities == sorted(severities)
 
 
-def test_an_acquirer_needs_the_acquirer_edition(environ: dict[str, str]) -> None:
-    """The profile of an acquirer and the wallet's edition of cancelToken do not fit."""
-    changed = {**environ, "UNBINDING_PROFILE": "acquirer"}
-    assert "counterparts.tokens.edition" in found(changed, (Step.CANCEL_TOKEN,))
-    changed["UNBINDING_COUNTERPARTS__TOKENS__EDITION"] = "acquirer"
-    assert "counterparts.tokens.edition" not in found(changed, (Step.CANCEL_TOKEN,))
+def test_a_finding_says_where_the_value_came_from(environ: dict[str, str], tmp_path: Path) -> None:
+    """A finding on a leaf names the line or the variable that gave it, one on a default names neither."""
+    assert only(environ, TOPICS__REPLICATION="1").origin == "UNBINDING_TOPICS__REPLICATION"
+    config = tmp_path / "unbinding.toml"
+    config.write_text('[operators]\npublic_key_files = { ann = "/none/k.pem" }\n')
+    (finding,) = judged(load(environ=environ, config=config))
+    assert (finding.name, finding.origin) == ("operators.public_key_files[ann]", f"{config}:2")
+    del environ["UNBINDING_SEALING__ACTIVE"]
+    assert only(environ).origin is None
 
 
-def test_swapped_and_open_key_files_are_told(environ: dict[str, str], tmp_path: Path) -> None:
-    """A public key in the place of the private one is an error; a key that all can read is a warning."""
-    changed = {**environ, "UNBINDING_COUNTERPARTS__HUB__PRIVATE_KEY_FILE": str(tmp_path / "public.pem")}
-    assert found(changed)["counterparts.hub.private_key_file"].severity is Severity.ERROR
-    (tmp_path / "private.pem").chmod(0o644)
-    finding = found(environ)["counterparts.tokens.private_key_file"]
-    assert finding.severity is Severity.WARNING
-    assert "synthetic" not in finding.what + finding.remedy
+@pytest.mark.parametrize("name", ["sasl_password_file", "ssl_key_password_file"])
+def test_a_password_file_of_two_lines_is_refused(environ: dict[str, str], tmp_path: Path, name: str) -> None:
+    """What the start of the worker does not take for a password is an error that does not show it."""
+    path = tmp_path / "password"
+    path.touch(mode=0o600)
+    path.write_text("correct\nhorse\n")
+    finding = found(environ | {f"UNBINDING_KAFKA__{name.upper()}": str(path)})[f"kafka.{name}"]
+    assert finding.severity is Severity.ERROR
+    assert "more than one line" in finding.what
+    assert "horse" not in repr(finding)
 
 
 def test_one_ring_for_two_purposes_is_refused(environ: dict[str, str], tmp_path: Path) -> None:
@@ -160,7 +117,7 @@ def test_a_password_in_an_open_settings_file_is_told(environ: dict[str, str], tm
         '[kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_username = "u"\nsasl_password = "correct-horse"\n'
     )
     config.chmod(0o644)
-    findings = check(load(environ=environ, config=config), steps=STEPS, ring_ids=ring_ids)
+    findings = judged(load(environ=environ, config=config))
     assert [(finding.name, finding.severity) for finding in findings] == [
         ("kafka.sasl_password", Severity.WARNING)
     ]

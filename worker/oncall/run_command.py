@@ -7,9 +7,9 @@ import typer
 from worker.oncall.errors import CommandError
 from worker.oncall.options import Config
 from worker.oncall.outside import Outside, outside_of
-from worker.oncall.settings_view import findings_table, may_start, ring_ids
-from worker.saga.plan import PROFILE_STEPS, ProfileName
-from worker.settings import Loaded, check
+from worker.oncall.settings_check import findings_of
+from worker.oncall.settings_view import findings_table, may_start
+from worker.settings import Loaded
 from worker.wiring import StartOptions, run
 
 
@@ -53,8 +53,7 @@ def run_command(
 
 
 def _check(outside: Outside, loaded: Loaded) -> None:
-    steps = PROFILE_STEPS[ProfileName(loaded.settings.profile.value)]
-    findings = check(loaded, steps=steps, ring_ids=ring_ids)
+    findings = findings_of(loaded)
     if findings:
         outside.terminal().say(findings_table(findings))
     if not may_start(findings):

@@ -7,16 +7,15 @@ import typer
 from worker.oncall.errors import ExitCode
 from worker.oncall.options import Config, Json
 from worker.oncall.outside import outside_of
+from worker.oncall.settings_check import findings_of
 from worker.oncall.settings_view import (
     findings_lines,
     findings_table,
     may_start,
-    ring_ids,
     settings_lines,
     settings_table,
 )
-from worker.saga.plan import PROFILE_STEPS, ProfileName
-from worker.settings import check, describe, example
+from worker.settings import describe, example
 
 settings = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -64,9 +63,7 @@ def check_command(context: typer.Context, *, json: Json = False, config: Config 
     """
     outside = outside_of(context)
     terminal = outside.terminal()
-    loaded = outside.load(config)
-    steps = PROFILE_STEPS[ProfileName(loaded.settings.profile.value)]
-    findings = check(loaded, steps=steps, ring_ids=ring_ids)
+    findings = findings_of(outside.load(config))
     if json:
         for line in findings_lines(findings):
             terminal.line(line)

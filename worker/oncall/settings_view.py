@@ -6,15 +6,15 @@ Errors:
 """
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import orjson
 from rich.table import Table
 from rich.text import Text
 
-from worker.sealing import FILE_MODE, KeyFileInvalid, Purpose, new_key_file, read_key_file, write_key_file
+from worker.sealing import FILE_MODE, KeyFileInvalid, Purpose, new_key_file, write_key_file
 from worker.settings import Finding, Row, Severity
 
 _STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
@@ -58,9 +58,12 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     for column in ("", "setting", "what is wrong", "what to do"):
         table.add_column(column, overflow="fold")
     for finding in findings:
+        name = Text(finding.name)
+        if finding.origin is not None:
+            name.append(f"\n{finding.origin}", style="dim")
         table.add_row(
             Text(finding.severity.value, style=_STYLES[finding.severity]),
-            Text(finding.name),
+            name,
             Text(finding.what),
             Text(finding.remedy),
         )
@@ -74,6 +77,7 @@ def findings_lines(findings: Sequence[Finding]) -> Iterator[str]:
             {
                 "severity": finding.severity.value,
                 "name": finding.name,
+                "origin": finding.origin,
                 "what": finding.what,
                 "remedy": finding.remedy,
             }
@@ -83,18 +87,6 @@ def findings_lines(findings: Sequence[Finding]) -> Iterator[str]:
 def may_start(findings: Sequence[Finding]) -> bool:
     """Tell whether a worker may start: there is no error, warnings do not count."""
     return all(finding.severity is not Severity.ERROR for finding in findings)
-
-
-def ring_ids(path: Path, *, purpose: Literal["sealing", "fingerprints"]) -> Collection[str]:
-    """Return the ids of a key ring for `settings.check`. Raises `ValueError` (fit to show) or `OSError`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return tuple(read_key_file(text, purpose=Purpose(purpose), source=str(path)).keys)
-    except KeyFileInvalid as error:
-        raise ValueError(str(error)) from None
-    except UnicodeDecodeError:
-        # Its own text quotes the file.
-        raise ValueError(f"{path} is not UTF-8") from None
 
 
 def write_new_keys(directory: Path, *, key_id: str) -> dict[Purpose, Path]:

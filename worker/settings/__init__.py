@@ -1,9 +1,11 @@
 """The settings: one tree of plain values, read once from a TOML file and the environment."""
 
-from worker.settings.check import Finding, Severity, check
+from worker.settings.check import check
 from worker.settings.counterparts import Counterpart
 from worker.settings.errors import Problem, SettingsError
+from worker.settings.findings import Finding, Severity
 from worker.settings.load import Loaded, load
+from worker.settings.readers import Readers
 from worker.settings.show import Row, describe, example
 from worker.settings.sources import Source
 from worker.settings.tree import Settings, StepPatience
@@ -19,6 +21,7 @@ __all__ = [
     "LogFormat",
     "Problem",
     "Profile",
+    "Readers",
     "Row",
     "Scheme",
     "Settings",
