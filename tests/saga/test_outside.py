@@ -230,6 +230,23 @@ def test_notice_leaves_the_notice_to_the_hub() -> None:
     assert parked.states[-2:] == [S.PARKED, S.UNBOUND]
 
 
+def test_a_notice_that_another_saga_announces_leaves_nothing() -> None:
+    """Where another saga tells the hub, a notice for the token ends this one; it stays the evidence."""
+    told = Died(targets=frozenset({TOKEN}), evidence=Evidence.NOTICE, announced=True)
+    for walk in (queued(*WALLET), turned(*WALLET), turned(*WALLET).answer(ResultClass.FINAL)):
+        walk.happen(told)
+        assert walk.states[-2:] == [S.REVOKED, S.UNBOUND]
+        assert (walk.action, walk.last.evidence) == (Finish(), Evidence.NOTICE)
+
+
+def test_a_saga_at_its_notice_to_the_hub_still_owes_it() -> None:
+    """It ended the token itself: that another saga announces it, too, takes nothing from it."""
+    walk = at_step(Step.NOTIFY_HUB, *WALLET)
+    before = walk.saga
+    died = Died(targets=frozenset({TOKEN}), evidence=Evidence.NOTICE, announced=True)
+    assert walk.happen(died).saga is before
+
+
 def test_letter_without_a_step_stays_until_all_is_dead() -> None:
     """A saga parked before its turn stays parked while one of its targets lives."""
     walk = queued(*BOTH).happen(Broke(reason=Reason.QUEUE_FULL, message="full")).notice(TOKEN)

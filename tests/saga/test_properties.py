@@ -124,9 +124,10 @@ class Shell:
             return []
         told = [target for target in saga.targets if target is not TARGETS[Step.NOTIFY_MERCHANT]]
         each: list[Happened] = [
-            Died(targets=frozenset({one}), evidence=Evidence.NOTICE, new_agreement=new)
+            Died(targets=frozenset({one}), evidence=Evidence.NOTICE, new_agreement=new, announced=announced)
             for one in told
             for new in (False, True)
+            for announced in (False, True)
         ]
         if saga.phase is Phase.PARKED and saga.targets:
             each.append(Died(targets=frozenset(saga.targets), evidence=Evidence.ALREADY_UNBOUND))

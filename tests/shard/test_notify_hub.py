@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts.states import Reason, Step
+from contracts.wire import rfc3339
 from tests.shard.desk import FAILED, SILENCE, Desk, home
 from worker.ports import Input
 from worker.saga.plan import PROFILE_STEPS, Profile, ProfileName
@@ -174,5 +175,128 @@ def test_a_notice_before_the_revocation_leaves_the_announcement(desk: Desk) -> N
         await desk.until(lambda: "unbound" in desk.told())
         assert desk.hub.steps() == CALLED
         assert desk.told() == ["requested", "allowed", "waiting", "revoked", "unbound"]
+
+    desk.play(story())
+
+
+# --- several requests of one token ----------------------------------------------
+
+
+MERCHANT: dict[str, Any] = {"initiator": "merchant", "pspId": "psp-1", "acquirerId": "acquirer-1"}
+"""A request that needs no consult, and so does not join one that does."""
+
+
+@pytest.mark.parametrize("other", ["queued", "parked"])
+def test_a_notice_for_two_sagas_of_a_token_is_announced_once(desk: Desk, other: str) -> None:
+    """Whatever ends the token, the hub is told once, though a second request of it waits or is parked."""
+
+    async def story() -> None:
+        await desk.open()
+        if other == "parked":
+            desk.hub.answers[Step.CANCEL_TOKEN] = [FAILED]
+            desk.request(A)
+            await desk.until(desk.letters)
+        slow = desk.hub.slow = asyncio.Event()
+        before = len(desk.hub.calls)
+        moving = desk.request(A)
+        await desk.until(lambda: len(desk.hub.calls) > before)
+        if other == "queued":
+            desk.request(A, **MERCHANT)
+        await desk.until(lambda: desk.told().count("requested") == 2)
+        desk.notice(bindingId=A, accessToken="token-1")
+        await desk.until(lambda: "revoked" in desk.told())
+        slow.set()
+        await desk.until(lambda: desk.told().count("unbound") == 2)
+        await desk.rest(60)
+        assert desk.hub.steps().count(Step.NOTIFY_HUB) == 1
+        ends = [event for event in desk.states() if event["state"] == "unbound"]
+        assert [event.get("evidence") for event in ends] == ["notice", "notice"]
+        assert ends[-1]["requestIds"] == [moving]
+        assert desk.letters() == {}
+
+    desk.play(story())
+
+
+def test_a_notice_after_the_revocation_is_no_second_announcement(desk: Desk) -> None:
+    """Our own revocation owes the announcement: its notice makes no queued request of the token owe it."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.NOTIFY_HUB] = [SILENCE]
+        desk.request(A)
+        await desk.until(lambda: "waiting" in desk.told())
+        desk.request(A, **MERCHANT)
+        await desk.until(lambda: desk.told().count("requested") == 2)
+        desk.notice(bindingId=A, accessToken="token-1")
+        await desk.until(lambda: desk.told().count("unbound") == 2)
+        await desk.rest(60)
+        assert desk.hub.steps() == [*CALLED, Step.NOTIFY_HUB]
+
+    desk.play(story())
+
+
+def test_an_announcement_that_a_letter_owes_stays_its_own(desk: Desk) -> None:
+    """One letter ended the token and owes the hub: a notice closes the other one, without a call."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.CANCEL_TOKEN] = [FAILED]
+        first = desk.request(A)
+        await desk.until(desk.letters)
+        desk.hub.answers[Step.NOTIFY_HUB] = [FAILED]
+        desk.request(A)
+        await desk.until(lambda: len(desk.letters()) == 2)
+        calls = desk.hub.steps()
+        desk.notice(bindingId=A, accessToken="token-1")
+        await desk.until(lambda: "unbound" in desk.told())
+        await desk.rest(60)
+        assert desk.states()[-1]["requestIds"] == [first]
+        assert desk.hub.steps() == calls
+        ((key, letter),) = desk.letters().items()
+        desk.command(key, letter.sequence)
+        await desk.until(lambda: desk.told().count("unbound") == 2)
+        assert desk.hub.steps() == [*calls, Step.NOTIFY_HUB]
+
+    desk.play(story())
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_of_two_letters_the_one_that_goes_on_announces(desk: Desk, *, restart: bool) -> None:
+    """An expired letter comes to no call any more: it goes with the token, and the other one announces it."""
+
+    async def story() -> None:
+        await desk.open()
+        expired = desk.request(A, expiresAt=rfc3339(desk.now() - 1))
+        await desk.until(desk.letters)
+        desk.hub.answers[Step.CANCEL_TOKEN] = [FAILED]
+        desk.request(A)
+        await desk.until(lambda: len(desk.letters()) == 2)
+        if restart:
+            await desk.crash()
+        desk.notice(bindingId=A, accessToken="token-1")
+        await desk.until(lambda: desk.told().count("unbound") == 2)
+        await desk.rest(60)
+        assert desk.hub.steps() == CALLED
+        first = next(event for event in desk.states() if event["state"] == "unbound")
+        assert first["requestIds"] == [expired]
+        assert desk.letters() == {}
+
+    desk.play(story())
+
+
+def test_a_notice_is_announced_by_a_letter_where_nobody_else_is_left(desk: Desk) -> None:
+    """A letter alone takes the notice, announces the token and goes; a later request of it calls nothing."""
+
+    async def story() -> None:
+        await desk.open()
+        desk.hub.answers[Step.CANCEL_TOKEN] = [FAILED]
+        desk.request(A)
+        await desk.until(desk.letters)
+        desk.notice(bindingId=A, accessToken="token-1")
+        await desk.until(lambda: "unbound" in desk.told())
+        desk.request(A)
+        await desk.until(lambda: desk.told().count("unbound") == 2)
+        assert desk.hub.steps() == CALLED
+        assert desk.letters() == {}
 
     desk.play(story())

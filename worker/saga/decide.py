@@ -213,7 +213,7 @@ def _died(saga: Saga, died: Died, *, now_at: int) -> Decision:
     dead = _newly_dead(saga, died.targets)
     if not dead:
         return Decision(saga, (), Rest())
-    buried, published = _bury(saga, dead, died.evidence)
+    buried, published = _bury(saga, dead, died.evidence, announced=died.announced)
     if next_step(buried) is None:
         return finish(buried, published)
     moot = saga.step in buried.done
@@ -232,11 +232,13 @@ def _newly_dead(saga: Saga, dead: frozenset[Target]) -> frozenset[Target]:
     return frozenset(target for target in saga.targets if target in dead).difference(saga.dead_targets())
 
 
-def _bury(saga: Saga, dead: frozenset[Target], evidence: Evidence) -> tuple[Saga, tuple[Transition, ...]]:
+def _bury(
+    saga: Saga, dead: frozenset[Target], evidence: Evidence, *, announced: bool = False
+) -> tuple[Saga, tuple[Transition, ...]]:
     """Mark targets as dead and say so; the steps they settle are done. No attempt is made up for them."""
     settled = {step for target in dead for step in STEPS_OF[target.kind]}
-    if Step.CANCEL_TOKEN in settled and evidence is Evidence.ALREADY_UNBOUND:
-        # Another saga ended the token, and its notice to the hub went with it.
+    if Step.CANCEL_TOKEN in settled and (announced or evidence is Evidence.ALREADY_UNBOUND):
+        # The hub is told of a token once: where another saga ended it, or takes its notice, that one tells.
         settled.add(Step.NOTIFY_HUB)
     ends = settled & TARGET_OF.keys()
     buried = evolve(

@@ -117,6 +117,8 @@ class Died:
     evidence: Evidence
     new_agreement: bool = False
     """A cancel of its agreement could end a new one from now on: a parked saga does not go on towards it."""
+    announced: bool = False
+    """Another saga tells the hub of the token's end, or has told it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,28 +120,34 @@ class Admission:
             return
         self._admit(unit, event, binding_id=binding_id, meta=self._meta(record, event), value=value or b"")
 
-    def _admit(self, unit: Unit, event: IncomingEvent, *, binding_id: str, meta: Meta, value: bytes) -> None:
+    def _admit(
+        self, unit: Unit, event: IncomingEvent, *, binding_id: str, meta: Meta, value: bytes
+    ) -> Entry | None:
+        """Admit a request, and return the saga that it opened, if it did."""
         try:
             asked = self._read(event, binding_id=binding_id, meta=meta, value=value)
         except (InvalidEvent, PlanInvalid, VaultError) as error:
-            self._park_invalid(unit, event, binding_id=binding_id, meta=meta, value=value, message=str(error))
-            return
+            message = str(error)
+            return self._park_invalid(
+                unit, event, binding_id=binding_id, meta=meta, value=value, message=message
+            )
         if self._is_repetition(unit, asked.identity, event):
-            return
+            return None
         lane = self._memory.lane(binding_id)
         joined = self._joinable(lane, asked)
         if joined is not None:
             self._memory.answers(asked.identity[0], joined.key)
             happened = Joined(request=asked.ref, expires_at=asked.request.expires_at_ms)
             self._driver.happen(unit, joined, happened, causation_id=event.id)
-            return
+            return None
         entry = self._open(unit, asked)
         if len(lane.queue) >= QUEUE_MOST:
             message = f"{QUEUE_MOST} requests of this binding are waiting already"
             self._driver.broke(unit, entry, reason=Reason.QUEUE_FULL, message=message)
-            return
+            return entry
         lane.queue.append(entry.key)
         self._driver.give_turn(unit, binding_id)
+        return entry
 
     # --- reading ----------------------------------------------------------------
 
@@ -315,11 +321,11 @@ class Admission:
         meta: Meta,
         value: bytes,
         message: str,
-    ) -> None:
-        """Park a request whose ids could be read: its saga's only event says so."""
+    ) -> Entry | None:
+        """Park a request whose ids could be read: its saga's only event says so; ``None`` if it was known."""
         identity = self._vault.identity(source=event.source, event_id=event.id, request=value)
         if self._is_repetition(unit, identity, event):
-            return
+            return None
         saga = Saga(
             saga_id=saga_id_of(event, meta.origin, identity[0]),
             binding_id=binding_id,
@@ -331,6 +337,7 @@ class Admission:
         )
         entry = self._enter(unit, saga, meta=meta, value=value, request=None, state=State.PARKED)
         self._driver.broke(unit, entry, reason=Reason.INVALID, message=message)
+        return entry
 
     # --- a letter read anew -------------------------------------------------------
 
@@ -345,8 +352,32 @@ class Admission:
         event, binding_id = found
         self._letters.resolve(unit, loose)
         meta = replace(meta, event_id=event.id, sha256=None)
-        self._admit(unit, event, binding_id=binding_id, meta=meta, value=value)
+        entry = self._admit(unit, event, binding_id=binding_id, meta=meta, value=value)
+        if entry is not None:
+            # Nobody knew its binding while it stood: links may have been offered, and it was not marked.
+            entry.offered_since = True
         return True
+
+    def would_cancel_agreement(self, loose: Loose, *, value: bytes) -> bool:
+        """Tell whether a letter without a saga, read again now, would come to cancel an agreement.
+
+        One that is known to be dead is not called for.
+        """
+        meta = journal.decode_meta(loose.packed)
+        found = self._readable(value, meta.headers)
+        if isinstance(found, str):
+            return False
+        event, binding_id = found
+        try:
+            asked = self._read(event, binding_id=binding_id, meta=meta, value=value)
+        except (InvalidEvent, PlanInvalid, VaultError):
+            return False
+        requested_at = _requested_at(asked.request, meta)
+        return any(
+            target.kind is TargetKind.AGREEMENT
+            and not self._memory.known_dead(target, requested_at=requested_at)
+            for target in asked.targets
+        )
 
     def _readable(self, value: bytes, headers: Headers) -> tuple[IncomingEvent, str] | str:
         try:

@@ -198,7 +198,7 @@ class Commands:
         why = "and its cancel_agreement, still to come, could end the new agreement"
         if entry.offered_since:
             raise Refusal(
-                f"a rebinding was offered since, {why}",
+                f"a rebinding was offered since, or may have been before it had a saga, {why}",
                 f"{discard}, and a new request for what is still to be ended",
             )
         raise Refusal(
@@ -248,6 +248,13 @@ class Commands:
                 f"unbinding letters replay {loose.key} --force",
             )
         value = self._value(loose, original, discard=discard)
+        if self._admission.would_cancel_agreement(loose, value=value):
+            # Nobody knew its binding while it stood, and so nobody marked it when links were offered.
+            raise Refusal(
+                "it names an agreement, and whether a rebinding was offered since is not known of a letter "
+                "without a saga: its cancel_agreement could end the new agreement",
+                f"{discard}, and a new request for what is still to be ended",
+            )
         self._admission.read_again(unit, loose, value=value)
 
     def _value(self, loose: Loose, original: bytes | None, *, discard: str) -> bytes:

@@ -391,16 +391,20 @@ class Driver:
         *,
         at: int,
         causation_id: str,
+        announced: bool,
     ) -> None:
         """Tell a saga that targets of it are dead since ``at``.
 
-        A letter that has lost its cause goes, unless its saga could then end a new agreement.
+        A letter that has lost its cause goes, unless its saga could then end a new agreement. ``announced``:
+        the hub hears of the token from another saga.
         """
         saga = entry.saga
         new_agreement = saga.phase is Phase.PARKED and lanes.could_hit_new_agreement(
             self._memory, entry, saga
         )
-        happened = Died(targets=targets, evidence=Evidence.NOTICE, new_agreement=new_agreement)
+        happened = Died(
+            targets=targets, evidence=Evidence.NOTICE, new_agreement=new_agreement, announced=announced
+        )
         self.happen(unit, entry, happened, causation_id=causation_id, dead_at=lambda _: at)
 
 

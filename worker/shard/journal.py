@@ -94,7 +94,7 @@ class StateRecord:
     """Targets that are dead, and since when (ms since the Unix epoch)."""
     ended_at: int | None = None
     offered_since: bool = False
-    """A rebinding was offered while it was parked: a late cancel could end the new agreement."""
+    """A rebinding was offered while it stood, or may have been: a late cancel could end the new agreement."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from contracts.states import State, Step
 from worker.saga.inputs import Inheritance, Turn
-from worker.saga.model import Kind
+from worker.saga.model import Kind, Phase
 from worker.shard.unsealing import meta_of
 
 if TYPE_CHECKING:
@@ -137,6 +137,32 @@ def could_hit_new_agreement(memory: Memory, entry: Entry, saga: Saga) -> bool:
 def _has_rebinding(lane: Lane, memory: Memory) -> bool:
     keys = lane.queue if lane.active is None else [lane.active, *lane.queue]
     return any(memory.entries[key].saga.kind is Kind.REBINDING for key in keys)
+
+
+def announcer(memory: Memory, owners: Iterable[Entry]) -> Entry | None:
+    """Choose which of a dead token's sagas tells the hub of it; ``None`` where none of them has that step.
+
+    The first that moves or will have its turn, else a letter that the token's end sets going. A letter that
+    stands in spite of it (expired, say) owes it only where nobody else does.
+    """
+    owing = (entry for entry in owners if _is_to_announce(entry.saga))
+    return min(owing, key=lambda entry: (_way_to_announce(memory, entry), entry.order), default=None)
+
+
+def _is_to_announce(saga: Saga) -> bool:
+    return (
+        saga.phase is not Phase.ENDED and Step.NOTIFY_HUB in saga.steps and Step.NOTIFY_HUB not in saga.done
+    )
+
+
+def _way_to_announce(memory: Memory, entry: Entry) -> int:
+    """Return how much stands between a saga and its announcement, once its token is dead."""
+    saga = entry.saga
+    if saga.phase is not Phase.PARKED:
+        return 0
+    # Parked before its first step it had no call yet whose cause could go.
+    stands = saga.step is None or could_hit_new_agreement(memory, entry, saga)
+    return 2 if stands else 1
 
 
 def wants_nothing_else(memory: Memory, saga: Saga) -> bool:

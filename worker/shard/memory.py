@@ -53,6 +53,7 @@ class Entry:
     dead: tuple[tuple[bytes, int], ...] = ()
     ended_at: int | None = None
     offered_since: bool = False
+    """A rebinding was offered while it was parked; or it was a letter without a saga, and nobody knows."""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     key: str = field(init=False)

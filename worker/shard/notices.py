@@ -17,6 +17,7 @@ from contracts.topics import LogicalTopic, partition_of
 from contracts.wire import InvalidEvent
 from worker.ports import Write
 from worker.saga.model import Phase, Target, TargetKind
+from worker.shard import lanes
 from worker.shard.vault import VaultError, fingerprint_digest
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from worker.shard.admission import AdmissionRules
     from worker.shard.driver import Driver
     from worker.shard.letters import Letters
-    from worker.shard.memory import Memory
+    from worker.shard.memory import Entry, Memory
     from worker.shard.unit import Unit
     from worker.shard.vault import Vault
 
@@ -85,19 +86,38 @@ class Notices:
     def _apply(self, unit: Unit, named: list[_Dead], *, at: int, event_id: str) -> None:
         for dead in named:
             owned = False
-            for digest in dead.digests:
-                for entry in tuple(self._memory.owners(digest)):
-                    saga = entry.saga
-                    if dead.kind is TargetKind.AGREEMENT and at < saga.requested_at:
-                        # It speaks of an agreement that was ended and made anew before this request.
-                        continue
-                    if saga.phase is not Phase.ENDED:
-                        target = frozenset({Target(dead.kind, digest)})
-                        self._driver.died(unit, entry, target, at=at, causation_id=event_id)
-                    # One that ended without it (refused, lapsed, discarded) does not keep the evidence.
-                    owned = owned or any(known == digest for known, _ in entry.dead)
+            owners = [(entry, digest) for digest in dead.digests for entry in self._memory.owners(digest)]
+            announcer = self._announcer(dead, [entry for entry, _ in owners])
+            # First the one that announces: another's end closes the letters that want nothing else.
+            for entry, digest in sorted(owners, key=lambda owner: owner[0] is not announcer):
+                saga = entry.saga
+                if dead.kind is TargetKind.AGREEMENT and at < saga.requested_at:
+                    # It speaks of an agreement that was ended and made anew before this request.
+                    continue
+                if saga.phase is not Phase.ENDED:
+                    self._driver.died(
+                        unit,
+                        entry,
+                        frozenset({Target(dead.kind, digest)}),
+                        at=at,
+                        causation_id=event_id,
+                        announced=entry is not announcer,
+                    )
+                # One that ended without it (refused, lapsed, discarded) does not keep the evidence.
+                owned = owned or any(known == digest for known, _ in entry.dead)
             if not owned:
                 self._remember(unit, dead, at=at)
+
+    def _announcer(self, dead: _Dead, owners: list[Entry]) -> Entry | None:
+        """Choose who tells the hub of a token's end: of several sagas one.
+
+        Nobody, where the token was known to be dead before: then it was told, or another owes it.
+        """
+        if dead.kind is not TargetKind.TOKEN:
+            return None
+        if any(self._memory.dead_since(digest) is not None for digest in dead.digests):
+            return None
+        return lanes.announcer(self._memory, owners)
 
     def _remember(self, unit: Unit, dead: _Dead, *, at: int) -> None:
         digest = dead.digests[0]
