@@ -126,7 +126,8 @@ def moment_of(at: int, step: str, saga: Sequence[StateSeen]) -> int:
     An event's time is of before its commit, so calls of that ms came later; but one whose result it tells of
     came before, cut off within the ms in which it was taken up.
     """
-    told = any(event.at == at and event.step == step for event in saga)
+    first = next((event for event in saga if event.at == at), None)
+    told = first is not None and first.step == step
     return _moment(at) - 2 * told
 
 
