@@ -16,7 +16,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from worker.kafka.fates import Fate
-from worker.kafka.reader import EARLIEST, LATEST
+from worker.kafka.reader import LATEST
 from worker.kafka.traces import fate_of, traces_of
 
 if TYPE_CHECKING:
@@ -75,9 +75,10 @@ async def told_by_journal(
     stamps = [trace.stamped_at for found in traces.values() for trace in found or ()]
     if not stamps:
         return {}
-    # The first record of that time or later; none, or one already gone: there is nothing to be told by.
-    first = (await reader.offsets([journal], at=min(stamps)))[journal]
-    start = first if first >= 0 else (await reader.offsets([journal], at=EARLIEST))[journal]
+    # The first record of that time or later: below zero there is none, and so nothing that could tell.
+    start = (await reader.offsets([journal], at=min(stamps)))[journal]
+    if start < 0:
+        return {}
     written = await reader.heads(journal, start, before=marks[journal], partition_bytes=partition_bytes)
     told = {}
     for tp, found in traces.items():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from worker.kafka.batches import Head
 
-_COMMITS: Final = {True: Fate.ABORTED, False: Fate.COMMITTED}
+_FATES: Final = {True: Fate.ABORTED, False: Fate.COMMITTED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +58,5 @@ def fate_of(trace: Trace, journal: Sequence[Head]) -> Fate | None:
                 (head.producer_epoch, head.stamp) == (trace.producer_epoch, trace.stamped_at)
             )
         elif written:
-            return _COMMITS[head.aborts]
+            return _FATES[head.aborts]
     return None
